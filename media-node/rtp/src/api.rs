@@ -1,0 +1,127 @@
+//! What the session layer speaks with a media thread: commands down, events up.
+//!
+//! A call's legs all live on one media thread. Opening a leg binds its port pair; everything else
+//! is a message over a bounded ring.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// One media party at one media thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MediaLegId(pub u64);
+
+/// Names a command whose end is reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Token(pub u64);
+
+/// A G.711 law: what is on the wire and in a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Law {
+    /// PCMU, payload type 0.
+    Mu,
+    /// PCMA, payload type 8.
+    A,
+}
+
+/// Where and how a leg's audio goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remote {
+    /// RTP address from the peer's SDP.
+    pub rtp: SocketAddr,
+    /// RTCP address.
+    pub rtcp: SocketAddr,
+    /// The negotiated codec.
+    pub law: Law,
+    /// Payload type of telephone-event at 8 kHz (RFC 4733), where negotiated.
+    pub dtmf_pt: Option<u8>,
+    /// The peer sends to us.
+    pub receives: bool,
+    /// We send to the peer.
+    pub sends: bool,
+    /// A new offer allows the source address to be learnt again.
+    pub relatch: bool,
+}
+
+/// A sound to play.
+#[derive(Debug, Clone)]
+pub enum Sound {
+    /// Raw µ-law, 8 kHz, mono; translated by table where the leg speaks A-law.
+    Mulaw(Arc<[u8]>),
+    /// A tone of up to two frequencies with cadence.
+    Tone { hz: [u16; 2], on_ms: u32, off_ms: u32, times: u16 },
+}
+
+/// Who is on which channel of a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordLegs {
+    /// Left, channel 0: the caller.
+    pub left: MediaLegId,
+    /// Right, channel 1: the agent; `None`: one channel (voicemail).
+    pub right: Option<MediaLegId>,
+}
+
+/// What the session layer asks for.
+#[derive(Debug)]
+pub enum MediaCommand {
+    /// The peer's side after offer and answer.
+    SetRemote { leg: MediaLegId, remote: Remote },
+    /// Plays sounds one after the other, replacing what plays; `PlayEnded` at the end.
+    Play { leg: MediaLegId, token: Token, sounds: Vec<Sound>, looped: bool },
+    /// Stops what plays.
+    StopPlay { leg: MediaLegId },
+    /// Joins two legs of this thread: audio and digits are relayed, header bytes patched in place.
+    Bridge { a: MediaLegId, b: MediaLegId },
+    /// Parts a leg from its peer.
+    Unbridge { leg: MediaLegId },
+    /// Records into a spool file (see `spool`).
+    StartRecording { token: Token, legs: RecordLegs, spool: PathBuf, meta: String },
+    /// Silence goes into the recording until resumed (payment), with a mark.
+    PauseRecording { token: Token, paused: bool },
+    /// Ends a recording; `RecordingStopped` follows when all is in the file.
+    StopRecording { token: Token },
+    /// While set, digits from this leg are neither relayed nor recorded, and in-band tones are silenced.
+    Secret { leg: MediaLegId, on: bool },
+    /// Sends digits as telephone events.
+    SendDigits { leg: MediaLegId, digits: String },
+    /// Closes the leg and frees its ports.
+    Close { leg: MediaLegId },
+}
+
+/// What a media thread reports.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MediaEvent {
+    /// The sounds of a `Play` came to their end (never for a looped or replaced one).
+    PlayEnded { leg: MediaLegId, token: Token },
+    /// One key press, reported once, at its end or after its first packet if `at_start` is configured.
+    Digit { leg: MediaLegId, digit: char, duration_ms: u32 },
+    /// The first valid packet: where the peer really sends from.
+    Latched { leg: MediaLegId, from: SocketAddr },
+    /// No packet for the configured time although the peer should send.
+    Silent { leg: MediaLegId, for_ms: u32 },
+    /// The voice stopped for `for_ms` (only while a one-channel recording runs on this leg).
+    Quiet { leg: MediaLegId, for_ms: u32 },
+    /// Every 5 s and at the close.
+    Stats { leg: MediaLegId, stats: LegStats, last: bool },
+    /// All of a recording is in its spool file.
+    RecordingStopped { token: Token, duration_ms: u64, failure: Option<String> },
+}
+
+/// Counted since the leg was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct LegStats {
+    /// Packets received.
+    pub packets: u64,
+    /// Packets missing (RFC 3550 appendix A.3).
+    pub lost: u64,
+    /// Packets sent.
+    pub sent: u64,
+    /// Dropped: wrong source, payload type, SSRC or sequence window.
+    pub rejected: u64,
+    /// Interarrival jitter, milliseconds.
+    pub jitter_ms: f32,
+    /// From RTCP, milliseconds.
+    pub round_trip_ms: Option<f32>,
+    /// E-model estimate (ITU-T G.107).
+    pub mos: f32,
+}

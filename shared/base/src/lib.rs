@@ -1,0 +1,17 @@
+//! What every other crate speaks in: typed ids, time, numbers, redaction, limits and
+//! the one shape of a state machine. No clock, no randomness, no I/O.
+
+mod id;
+pub mod limits;
+pub mod machine;
+mod name;
+mod number;
+mod redact;
+mod time;
+
+pub use id::*;
+pub use machine::{EntityKey, FactBody, IndexRow, Machine, Reject, TimerKey, Transition};
+pub use name::{Lang, Name, NameError};
+pub use number::{E164, E164Error};
+pub use redact::Redacted;
+pub use time::Timestamp;

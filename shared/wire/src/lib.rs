@@ -1,0 +1,5 @@
+//! What crosses a process boundary: the node protocol, the API, queue envelopes and the one
+//! table that maps an error to HTTP, SIP and queue outcomes.
+
+pub mod api;
+pub mod node;

@@ -1,0 +1,438 @@
+//! The protocol between a media node and the functions.
+//!
+//! The node reports what happened to a call ([`CallInput`], a direct invoke) and gets back what
+//! to do until the world answers again ([`Decision`] with a [`MediaScript`]). What the functions
+//! want of a call at another time arrives as a [`NodeCommand`] on the node's own queue. The node
+//! holds no policy.
+
+use hotline_base::{AgentId, CommandId, ContactId, Lang, NodeId, OfferId, RecordingId, Redacted, TenantId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Something happened to a call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CallInput {
+    /// The contact, named by the node when the call arrived.
+    pub contact: ContactId,
+    /// Known after the first decision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantId>,
+    /// The node that carries the call.
+    pub node: NodeId,
+    /// Counts the inputs of this contact from 1: a repeat carries the same number.
+    pub seq: u32,
+    /// When it happened, by the node's clock.
+    pub at: Timestamp,
+    /// What happened.
+    pub event: CallEvent,
+}
+
+/// What happened to a call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum CallEvent {
+    /// An INVITE arrived. The answer to it decides everything else.
+    Arrived {
+        /// The dialled number as the trunk sent it, normalised to E.164 where that was possible.
+        did: String,
+        /// The caller's number; empty where withheld.
+        from: Redacted<String>,
+        /// The caller's display name; empty where absent.
+        #[serde(default)]
+        display_name: Redacted<String>,
+        /// The SIP Call-ID, for traces.
+        sip_call_id: String,
+    },
+    /// The script came to its end. `result` is that of its last verb.
+    ScriptEnded {
+        /// The label of the script, as given in [`Decision::label`].
+        label: String,
+        /// How its last verb ended.
+        result: VerbResult,
+    },
+    /// The agent's phone says that it rings.
+    OfferRinging {
+        /// Which offer.
+        offer: OfferId,
+    },
+    /// The agent answered; both legs are bridged already.
+    OfferAnswered {
+        /// Which offer.
+        offer: OfferId,
+    },
+    /// The agent's phone did not take the call.
+    OfferFailed {
+        /// Which offer.
+        offer: OfferId,
+        /// Why.
+        reason: OfferFailure,
+        /// The SIP status, where there was one.
+        sip_status: Option<u16>,
+    },
+    /// The agent's leg ended while the caller is still there.
+    AgentLegEnded {
+        /// Which offer had brought it.
+        offer: OfferId,
+        /// How.
+        cause: EndCause,
+    },
+    /// The caller's leg ended: the call is over for the node.
+    CallEnded {
+        /// How.
+        cause: EndCause,
+        /// Measured on the caller's leg.
+        #[serde(default)]
+        quality: Option<LegQuality>,
+    },
+    /// A recording is complete in object storage, or failed for good.
+    RecordingEnded {
+        /// Which.
+        recording: RecordingId,
+        /// The manifest's object key in the recordings bucket.
+        manifest: String,
+        /// Length, milliseconds.
+        duration_ms: u64,
+        /// What is missing, in words; `None`: nothing.
+        failure: Option<String>,
+    },
+}
+
+/// Why an offer did not become a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OfferFailure {
+    /// Rang until the offer's time was over.
+    TimedOut,
+    /// The phone refused (486, 603).
+    Declined,
+    /// No phone is registered, or it did not answer at all.
+    Unreachable,
+    /// The caller left, or the offer was taken back.
+    Rescinded,
+}
+
+/// How a leg ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndCause {
+    /// The person on this leg hung up.
+    HungUp,
+    /// The caller cancelled before the answer.
+    Cancelled,
+    /// The script hung up.
+    Script,
+    /// A command ended it.
+    Command,
+    /// No audio came for too long, or the dialog died.
+    Lost,
+    /// The node is going away.
+    NodeDrained,
+    /// Something failed on the node.
+    Failed,
+}
+
+/// The sound quality of a leg, as measured at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LegQuality {
+    /// Packets received.
+    pub packets: u64,
+    /// Packets missing.
+    pub lost: u64,
+    /// Interarrival jitter, milliseconds (RFC 3550 §6.4.1).
+    pub jitter_ms: f32,
+    /// Round trip, milliseconds, where RTCP gave one.
+    pub round_trip_ms: Option<f32>,
+    /// Mean opinion score estimated by the E-model (ITU-T G.107), 1 to 4.5.
+    pub mos: f32,
+}
+
+/// How a verb ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum VerbResult {
+    /// It ran to its end.
+    Done,
+    /// Digits arrived; fewer than the minimum where a time limit ended the input.
+    Digits {
+        /// What was pressed, without the terminator. Empty: nothing was.
+        digits: Redacted<String>,
+    },
+    /// A message was recorded.
+    Recorded {
+        /// Which recording.
+        recording: RecordingId,
+        /// Its length, milliseconds.
+        duration_ms: u64,
+    },
+    /// A transfer ended.
+    Transferred {
+        /// Whether the other side answered.
+        answered: bool,
+    },
+    /// The verb could not be carried out (a missing prompt object, an unreachable target).
+    Failed {
+        /// What to look at.
+        reason: String,
+    },
+}
+
+/// What to do with a call until the world answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    /// Who owns the call.
+    pub tenant: TenantId,
+    /// Names the place in the flow; comes back in [`CallEvent::ScriptEnded`].
+    pub label: String,
+    /// `None`: go on with the script that runs (the input changed nothing for the node).
+    pub script: Option<MediaScript>,
+    /// What keeps the caller company while decisions fail; pinned by the first decision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Fallback>,
+}
+
+/// Verbs in order; the last one's result is reported.
+pub type MediaScript = Vec<Verb>;
+
+/// One thing for the node to do to the caller's leg.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case")]
+pub enum Verb {
+    /// Answers the INVITE (200).
+    Answer,
+    /// Refuses the INVITE; `prompts` are played as early media (183) before the final status.
+    Reject {
+        /// 400 to 699.
+        status: u16,
+        /// Early media.
+        #[serde(default)]
+        prompts: Vec<Prompt>,
+    },
+    /// Plays prompts one after the other.
+    Play {
+        /// What.
+        prompts: Vec<Prompt>,
+    },
+    /// Plays prompts (a key press stops them) and collects digits.
+    Gather {
+        /// Played first; may be empty.
+        prompts: Vec<Prompt>,
+        /// Ends the input when so many have come.
+        max_digits: u8,
+        /// Each of these ends the input, such as `#`.
+        #[serde(default)]
+        terminators: String,
+        /// From the end of the prompts to the first digit.
+        first_digit_ms: u32,
+        /// Between digits.
+        next_digit_ms: u32,
+        /// Digits are masked in logs, facts and recordings.
+        #[serde(default)]
+        secret: bool,
+    },
+    /// Plays music and announcements until a command or an offer's answer ends it.
+    Hold {
+        /// Looped.
+        music: Prompt,
+        /// Played in between; replaced by [`NodeAction::Announce`].
+        #[serde(default)]
+        announce: Vec<Announcement>,
+        /// Whoever waits is asked for these keys; a press ends the verb with [`VerbResult::Digits`].
+        #[serde(default)]
+        keys: String,
+    },
+    /// Rings an agent's phone while whatever is playing goes on; joins the legs at its answer.
+    Ring(RingAgent),
+    /// Records the caller (voicemail).
+    Record {
+        /// Which recording.
+        recording: RecordingId,
+        /// Longest message.
+        max_ms: u32,
+        /// A silence of this length ends it; 0: never.
+        silence_ms: u32,
+        /// A tone before it.
+        beep: bool,
+        /// Keys that end it.
+        #[serde(default)]
+        terminators: String,
+    },
+    /// Calls an outside address and joins it to the caller.
+    Transfer {
+        /// A SIP URI or an E.164 number for the outbound trunk.
+        target: String,
+        /// How long it may ring.
+        ring_timeout_ms: u32,
+        /// Recorded where given.
+        #[serde(default)]
+        record: Option<RecordingId>,
+    },
+    /// Ends the call.
+    Hangup,
+}
+
+/// Rings an agent and joins the legs when the phone answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RingAgent {
+    /// Which offer.
+    pub offer: OfferId,
+    /// Whom.
+    pub agent: AgentId,
+    /// The SIP user name of the agent's phone, as it registers.
+    pub sip_user: String,
+    /// The node at which the phone is registered.
+    pub phone_node: NodeId,
+    /// How long it may ring.
+    pub ring_timeout_ms: u32,
+    /// Shown on the phone: the caller's number and the queue.
+    pub caller_label: Redacted<String>,
+    /// Played to the agent alone before the legs are joined.
+    #[serde(default)]
+    pub whisper: Vec<Prompt>,
+    /// Both legs are recorded under this id from the moment they are joined.
+    #[serde(default)]
+    pub record: Option<RecordingId>,
+}
+
+/// A sound.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Prompt {
+    /// An object in the prompts bucket: raw µ-law, 8 kHz, mono.
+    Audio {
+        /// The object key.
+        key: String,
+    },
+    /// A tone made by the node.
+    Tone {
+        /// Hertz; two for a pair; empty for silence.
+        hz: Vec<u16>,
+        /// Milliseconds of sound.
+        on_ms: u32,
+        /// Milliseconds of silence after it.
+        off_ms: u32,
+        /// How many times.
+        times: u16,
+    },
+}
+
+/// An announcement in a waiting loop.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Announcement {
+    /// After the start of the hold and then again after each such time; 0: once, at once.
+    pub every_ms: u32,
+    /// What.
+    pub prompts: Vec<Prompt>,
+}
+
+/// What the node does by itself while decisions fail: it keeps the caller, plays this and retries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fallback {
+    /// Said once.
+    pub apology: Vec<Prompt>,
+    /// Looped until a decision comes.
+    pub music: Prompt,
+    /// The language of the caller.
+    pub lang: Lang,
+    /// Give up after this and hang up politely.
+    pub give_up_ms: u32,
+}
+
+/// A command on a node's queue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeCommand {
+    /// Repeats carry the same id.
+    pub id: CommandId,
+    /// Which call.
+    pub contact: ContactId,
+    /// Dropped after this moment.
+    pub expires: Timestamp,
+    /// What to do.
+    pub action: NodeAction,
+}
+
+/// What a command asks for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum NodeAction {
+    /// Rings an agent for a waiting caller.
+    Ring(RingAgent),
+    /// Takes an offer back: stops ringing.
+    Rescind {
+        /// Which.
+        offer: OfferId,
+    },
+    /// Replaces what the caller hears from now on.
+    Script {
+        /// As in [`Decision::label`].
+        label: String,
+        /// The new script.
+        script: MediaScript,
+    },
+    /// Replaces the announcements of the running hold.
+    Announce {
+        /// From now on.
+        announce: Vec<Announcement>,
+    },
+    /// Ends the agent's leg; the caller stays.
+    ReleaseAgent {
+        /// Which.
+        offer: OfferId,
+    },
+    /// Ends the call.
+    End,
+}
+
+/// A node's question about a SIP user name (direct invoke of the `directory` function).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum DirectoryInput {
+    /// Who is this user, and what are the digest hashes?
+    Lookup {
+        /// The user part, such as `fang.demo`.
+        sip_user: String,
+    },
+    /// A phone registered, refreshed or left.
+    Registered {
+        /// Whose phone.
+        tenant: TenantId,
+        /// Whose phone.
+        agent: AgentId,
+        /// Where it is registered.
+        node: NodeId,
+        /// `None`: it left.
+        expires: Option<Timestamp>,
+    },
+    /// The node is alive; sent every few seconds.
+    NodeAlive {
+        /// Which.
+        node: NodeId,
+        /// The SIP address other nodes reach it at, `host:port`.
+        sip_address: String,
+        /// Calls it carries.
+        calls: u32,
+        /// No new calls, please.
+        draining: bool,
+        /// When its lease lapses unless renewed.
+        expires: Timestamp,
+    },
+}
+
+/// The answer to a [`DirectoryInput`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum DirectoryOutput {
+    /// The account behind a SIP user name.
+    Account {
+        /// Whose.
+        tenant: TenantId,
+        /// Whose.
+        agent: AgentId,
+        /// H(user:realm:password), hex, MD5 (RFC 2617) and SHA-256 (RFC 8760).
+        ha1_md5: Redacted<String>,
+        /// As above.
+        ha1_sha256: Redacted<String>,
+    },
+    /// No such user; the node answers as it would to a wrong password.
+    Unknown,
+    /// Noted.
+    Noted,
+}
