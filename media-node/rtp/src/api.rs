@@ -61,6 +61,26 @@ pub struct RecordLegs {
     pub right: Option<MediaLegId>,
 }
 
+/// A party of a conference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MixLeg {
+    /// Who; hears everybody who is heard by it.
+    pub leg: MediaLegId,
+    /// Who hears this party.
+    pub heard_by: HeardBy,
+}
+
+/// Who hears a party of a conference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeardBy {
+    /// All others: a speaker, or a supervisor who barges in.
+    Everybody,
+    /// A muted party, or a supervisor who listens.
+    Nobody,
+    /// A supervisor who whispers to this party alone.
+    Only(MediaLegId),
+}
+
 /// What the session layer asks for.
 #[derive(Debug)]
 pub enum MediaCommand {
@@ -74,17 +94,28 @@ pub enum MediaCommand {
     Bridge { a: MediaLegId, b: MediaLegId },
     /// Parts a leg from its peer.
     Unbridge { leg: MediaLegId },
-    /// Records into a spool file (see `spool`).
+    /// Records into a spool file (see `spool`). A relative path is taken from the engine's spool
+    /// folder; `meta` is a `hotline_wire::recording::RecordingMeta` as JSON. Exactly one
+    /// `RecordingStopped` follows, also where the recording could not be started.
     StartRecording { token: Token, legs: RecordLegs, spool: PathBuf, meta: String },
     /// Silence goes into the recording until resumed (payment), with a mark.
     PauseRecording { token: Token, paused: bool },
     /// Ends a recording; `RecordingStopped` follows when all is in the file.
     StopRecording { token: Token },
+    /// Reports `Quiet` once the voice on this leg stops for so long; 0 turns it off. A one-channel
+    /// recording with a limit of its own needs no other measure.
+    WatchQuiet { leg: MediaLegId, for_ms: u32 },
+    /// Listens for in-band tones as well, whatever was negotiated; by default it is done only
+    /// while no telephone-event is.
+    InbandDigits { leg: MediaLegId, on: bool },
+    /// Mixes the legs of a conference: two to eight, all on one thread. It replaces any mix these
+    /// legs were in and takes them out of their bridges; a list of one takes that leg out.
+    Mix { legs: Vec<MixLeg> },
     /// While set, digits from this leg are neither relayed nor recorded, and in-band tones are silenced.
     Secret { leg: MediaLegId, on: bool },
     /// Sends digits as telephone events.
     SendDigits { leg: MediaLegId, digits: String },
-    /// Closes the leg and frees its ports.
+    /// Closes the leg and frees its ports; a last `Stats` follows.
     Close { leg: MediaLegId },
 }
 
@@ -99,7 +130,7 @@ pub enum MediaEvent {
     Latched { leg: MediaLegId, from: SocketAddr },
     /// No packet for the configured time although the peer should send.
     Silent { leg: MediaLegId, for_ms: u32 },
-    /// The voice stopped for `for_ms` (only while a one-channel recording runs on this leg).
+    /// The voice stopped for `for_ms` (only after `WatchQuiet`); reported once.
     Quiet { leg: MediaLegId, for_ms: u32 },
     /// Every 5 s and at the close.
     Stats { leg: MediaLegId, stats: LegStats, last: bool },

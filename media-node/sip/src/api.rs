@@ -1,5 +1,11 @@
 //! What the layers above speak with the SIP endpoint: commands down, events up.
 //!
+//! A call half begins with [`Event::Incoming`] or [`Command::Invite`] and ends with exactly one of
+//! [`Event::Cancelled`], [`Event::Failed`], [`Event::Ended`], [`Command::Refuse`] or
+//! [`Command::Hangup`]; after it nothing more is reported for its handle, and commands for it give
+//! [`crate::CommandError::UnknownCall`]. Answering and hanging up may cross: a command for a call
+//! that ended a moment ago is no fault.
+//!
 //! The endpoint is sans-IO. The shell feeds it packets and time and sends what it hands out.
 
 use bytes::Bytes;
@@ -65,9 +71,11 @@ pub struct Ha1 {
 
 /// What the layer above asks for.
 pub enum Command {
-    /// Sends 180 (or 183 with `sdp`) for an incoming call.
+    /// Sends 180 (or 183 with `sdp`) for an incoming call: reliably where the caller demands it, or
+    /// supports it and there is `sdp` (RFC 3262).
     Progress { call: CallHandle, status: u16, sdp: Option<Bytes> },
-    /// Answers an incoming call with 200.
+    /// Answers an incoming call with 200, which is repeated until its ACK comes
+    /// ([`Event::Confirmed`]).
     Answer { call: CallHandle, sdp: Bytes, headers: Vec<Header> },
     /// Refuses an incoming call, 300 to 699.
     Refuse { call: CallHandle, status: u16, headers: Vec<Header> },
@@ -90,22 +98,34 @@ pub enum Command {
     },
     /// Answers a re-INVITE or UPDATE that came as [`Event::Reoffered`]; `None` refuses with 488.
     AnswerReoffer { call: CallHandle, sdp: Option<Bytes> },
-    /// Sends a re-INVITE with a new offer.
+    /// Sends a re-INVITE with a new offer; both sides offering at once is settled by the endpoint
+    /// (§14.1), the end is [`Event::ReofferAnswered`].
     Reoffer { call: CallHandle, sdp: Bytes },
     /// Sends the ACK's answer to a late offer.
     AnswerLateOffer { call: CallHandle, sdp: Bytes },
     /// Sends INFO (DTMF relay and the like).
     Info { call: CallHandle, content_type: String, body: Bytes },
-    /// Sends REFER.
+    /// Sends REFER; the peer's NOTIFYs come as [`Event::Info`] with `message/sipfrag`.
     Refer { call: CallHandle, refer_to: String },
-    /// Ends a call in whatever state: CANCEL, BYE, or a refusal (`status`, else 480).
+    /// Tells the sender of a REFER how its call goes (RFC 3515 §2.4.5); `last` ends the subscription.
+    Notify { call: CallHandle, status: u16, last: bool },
+    /// Ends a call in whatever state: CANCEL, BYE (after the ACK of our 200), or a refusal
+    /// (`status`, else 480). `reason` becomes the Reason header, such as `Q.850;cause=16`.
     Hangup { call: CallHandle, status: Option<u16>, reason: Option<String> },
     /// The account behind [`Event::Authenticate`]; `None`: unknown user (answered alike).
     Account { request: RequestHandle, ha1: Option<Ha1> },
     /// Answers a request that came as an event with a `request`.
     Reply { request: RequestHandle, status: u16, headers: Vec<Header> },
     /// Registers us at a registrar (trunks, phones); refreshes by itself until `expires` is 0.
-    Register { call: CallHandle, registrar: String, path: Path, aor: String, contact: String, expires: Duration, credentials: Option<Credentials> },
+    Register {
+        call: CallHandle,
+        registrar: String,
+        path: Path,
+        aor: String,
+        contact: String,
+        expires: Duration,
+        credentials: Option<Credentials>,
+    },
 }
 
 /// What the endpoint reports.
@@ -113,7 +133,7 @@ pub enum Command {
 pub enum Event {
     /// An INVITE outside any dialog; 100 was sent already.
     Incoming { call: CallHandle, invite: Box<Invite> },
-    /// The caller gave up before the answer; 487 was sent.
+    /// The caller gave up before the answer (487 was sent), or its connection is gone.
     Cancelled { call: CallHandle },
     /// The ACK of our 200 came, with an answer where ours was the offer.
     Confirmed { call: CallHandle, sdp: Option<Bytes> },
@@ -121,13 +141,14 @@ pub enum Event {
     Progressed { call: CallHandle, status: u16, sdp: Option<Bytes> },
     /// 200 to our INVITE; the ACK was sent (or waits for [`Command::AnswerLateOffer`]).
     Answered { call: CallHandle, sdp: Option<Bytes> },
-    /// A final refusal of our INVITE, or no answer at all (408).
+    /// A final refusal of our INVITE, no answer at all (408), or a broken connection (503).
+    /// `reason`: the Reason header, such as `Q.850;cause=17`, else the reason phrase.
     Failed { call: CallHandle, status: u16, reason: String },
     /// A new offer within the dialog.
     Reoffered { call: CallHandle, sdp: Option<Bytes> },
     /// The peer's answer to our new offer; `Err`: its status.
     ReofferAnswered { call: CallHandle, result: Result<Bytes, u16> },
-    /// INFO came; 200 was sent.
+    /// INFO, or NOTIFY about a REFER of ours, came; 200 was sent.
     Info { call: CallHandle, content_type: String, body: Bytes },
     /// REFER came; reply with 202 or a refusal.
     Referred { call: CallHandle, request: RequestHandle, refer_to: String },

@@ -2,6 +2,7 @@
 //! the one shape of a state machine. No clock, no randomness, no I/O.
 
 mod id;
+mod invalid;
 pub mod limits;
 pub mod machine;
 mod name;
@@ -10,6 +11,7 @@ mod redact;
 mod time;
 
 pub use id::*;
+pub use invalid::{FieldError, Invalid};
 pub use machine::{EntityKey, FactBody, IndexRow, Machine, Reject, TimerKey, Transition};
 pub use name::{Lang, Name, NameError};
 pub use number::{E164, E164Error};

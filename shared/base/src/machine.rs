@@ -100,6 +100,7 @@ pub trait Machine {
     type Effect: Serialize + DeserializeOwned + Clone + fmt::Debug;
 
     /// One step. `state` is `None` where the entity does not exist yet.
+    #[allow(clippy::type_complexity)]
     fn step(
         state: Option<&Self::State>,
         input: &Self::Input,

@@ -4,6 +4,10 @@
 //! wraps any port with injected faults, and `runner` is the one way in which a state machine
 //! meets storage. Adapters to a cloud live in `hotline-aws`, nowhere else.
 
+pub mod contract;
+pub mod faulty;
+pub mod memory;
+pub mod runner;
 mod store;
 
 pub use store::*;
@@ -11,6 +15,7 @@ pub use store::*;
 use async_trait::async_trait;
 use hotline_base::{CommandId, NodeId, TenantId, Timestamp};
 use hotline_wire::node::NodeCommand;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A dependency failed.
@@ -43,6 +48,29 @@ impl Fault {
     pub fn permanent(part: &'static str, message: impl ToString) -> Self {
         Self::Permanent { part, message: message.to_string() }
     }
+}
+
+/// Every port, as the use-cases take them.
+#[derive(Clone)]
+pub struct Ports {
+    /// Time and randomness.
+    pub world: Arc<dyn World>,
+    /// Tables.
+    pub store: Arc<dyn Store>,
+    /// Managed queues between functions.
+    pub queues: Arc<dyn Queues>,
+    /// Command queues of media nodes.
+    pub nodes: Arc<dyn NodeCommands>,
+    /// Object storage.
+    pub objects: Arc<dyn Objects>,
+    /// Speech from text.
+    pub tts: Arc<dyn Tts>,
+    /// Live messages to consoles.
+    pub push: Arc<dyn Push>,
+    /// Sign-in and accounts.
+    pub identity: Arc<dyn Identity>,
+    /// What a flow's `hook` step calls.
+    pub hooks: Arc<dyn Hooks>,
 }
 
 /// Time and randomness, the two things the core may not reach for.

@@ -166,5 +166,12 @@ pub trait Store: Send + Sync {
     async fn delete_row(&self, tenant: TenantId, partition: &str, sort: &str) -> Result<(), Fault>;
     /// Adds to the named counters of one row and creates it where missing, unless `once` was
     /// added to this row before; `false` where it was. For rollups.
-    async fn add(&self, tenant: TenantId, partition: &str, sort: &str, counters: &[(&str, i64)], once: &str) -> Result<bool, Fault>;
+    async fn add(
+        &self,
+        tenant: TenantId,
+        partition: &str,
+        sort: &str,
+        counters: &[(&str, i64)],
+        once: &str,
+    ) -> Result<bool, Fault>;
 }

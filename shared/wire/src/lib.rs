@@ -3,3 +3,6 @@
 
 pub mod api;
 pub mod node;
+pub mod problem;
+pub mod push;
+pub mod recording;

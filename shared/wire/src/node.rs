@@ -5,7 +5,10 @@
 //! want of a call at another time arrives as a [`NodeCommand`] on the node's own queue. The node
 //! holds no policy.
 
-use hotline_base::{AgentId, CommandId, ContactId, Lang, NodeId, OfferId, RecordingId, Redacted, TenantId, Timestamp};
+use hotline_base::{
+    AgentId, CommandId, ContactId, Lang, NodeId, OfferId, RecordingId, Redacted, TenantId,
+    Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 /// Something happened to a call.
@@ -180,7 +183,10 @@ pub enum VerbResult {
 pub struct Decision {
     /// Who owns the call.
     pub tenant: TenantId,
-    /// Names the place in the flow; comes back in [`CallEvent::ScriptEnded`].
+    /// Names the place in the flow; comes back in [`CallEvent::ScriptEnded`]. It begins with a
+    /// number that counts up with every new script of a contact (`3:main/menu`): a script, here
+    /// or in [`NodeAction::Script`], whose number is not above that of the last one started is a
+    /// repeat or out of date, and is ignored.
     pub label: String,
     /// `None`: go on with the script that runs (the input changed nothing for the node).
     pub script: Option<MediaScript>,
@@ -413,6 +419,10 @@ pub enum DirectoryInput {
         draining: bool,
         /// When its lease lapses unless renewed.
         expires: Timestamp,
+        /// When this process of the node started, by its own clock: calls that it named before
+        /// are lost, although the lease may never have lapsed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        started_at: Option<Timestamp>,
     },
 }
 

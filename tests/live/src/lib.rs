@@ -1,1 +1,5 @@
-//! hotline-live.
+//! What the live tests share: a hotline of their own, real phones, and ears.
+
+pub mod baresip;
+pub mod hotline;
+pub mod sound;

@@ -1,1 +1,9 @@
-//! hotline-load.
+//! Load on a media node: callers, agents and their audio, measured from outside, beside the
+//! systems people run today. Everything stays on the loopback.
+
+pub mod bench;
+pub mod process;
+pub mod report;
+pub mod rtp;
+pub mod sip;
+pub mod yardstick;

@@ -1,0 +1,333 @@
+//! `hotline test`: every layer in order, one closing line.
+
+use anyhow::{Context, Result, bail};
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use crate::place::Place;
+use crate::say::seconds;
+
+/// What `test` may be asked for.
+#[derive(clap::Args, Debug)]
+pub struct TestOptions {
+    /// Only these layers: style, unit, template, cloud, live (may be repeated)
+    #[arg(long, value_name = "LAYER")]
+    pub only: Vec<String>,
+}
+
+const LAYERS: [&str; 5] = ["style", "unit", "template", "cloud", "live"];
+
+#[derive(Default)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+}
+
+/// Runs the layers; all of them run even when one fails.
+pub fn run(place: &Place, options: &TestOptions) -> Result<ExitCode> {
+    if let Some(wrong) = options.only.iter().find(|l| !LAYERS.contains(&l.as_str())) {
+        bail!("--only {wrong}: the layers are {}", LAYERS.join(", "));
+    }
+    let wanted = |layer: &str| options.only.is_empty() || options.only.iter().any(|o| o == layer);
+    let started = Instant::now();
+    let mut tally = Tally::default();
+    type Layer = fn(&Place, &mut Tally) -> Result<()>;
+    let layers: [(&str, Layer); 5] = [
+        ("style", style),
+        ("unit", unit),
+        ("template", template),
+        ("cloud", cloud),
+        ("live", live),
+    ];
+    for (name, layer) in layers {
+        if !wanted(name) {
+            continue;
+        }
+        let begun = Instant::now();
+        println!("── {name}");
+        if let Err(error) = layer(place, &mut tally) {
+            println!("   {name} could not run to its end: {error:#}");
+            tally.failed += 1;
+        }
+        println!("── {name} took {}", seconds(begun.elapsed()));
+    }
+    println!("All layers took {}.", seconds(started.elapsed()));
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    Ok(if tally.failed == 0 && tally.passed > 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Formatting and clippy, counted as one test each.
+fn style(place: &Place, tally: &mut Tally) -> Result<()> {
+    check(
+        tally,
+        "cargo fmt",
+        cargo(place).args(["fmt", "--all", "--check"]),
+    )?;
+    check(
+        tally,
+        "cargo clippy",
+        cargo(place).args([
+            "clippy",
+            "--locked",
+            "--all-targets",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
+        ]),
+    )
+}
+
+/// Everything that builds without a cloud SDK.
+fn unit(place: &Place, tally: &mut Tally) -> Result<()> {
+    cargo_test(
+        tally,
+        cargo(place).args(["test", "--locked", "--no-fail-fast"]),
+    )
+}
+
+/// Adapters and functions, in the build that `up` uses; and that AWS can run what was built.
+fn cloud(place: &Place, tally: &mut Tally) -> Result<()> {
+    cargo_test(
+        tally,
+        cargo(place).args([
+            "test",
+            "--locked",
+            "--release",
+            "--no-fail-fast",
+            "-p",
+            "hotline-aws",
+            "-p",
+            "hotline-functions",
+            "-p",
+            "hotline-cloud",
+        ]),
+    )?;
+    check(
+        tally,
+        "clippy of the cloud crates",
+        cargo(place).args([
+            "clippy",
+            "--locked",
+            "--release",
+            "--quiet",
+            "-p",
+            "hotline-aws",
+            "-p",
+            "hotline-functions",
+            "-p",
+            "hotline-cloud",
+            "-p",
+            "media-node",
+            "--features",
+            "media-node/cloud",
+            "--",
+            "-D",
+            "warnings",
+        ]),
+    )
+}
+
+/// The template, by AWS's own tools.
+fn template(place: &Place, tally: &mut Tally) -> Result<()> {
+    let tools = python_tools(place, "lint", &["cfn-lint==1.58.0", "aws-sam-cli==1.170.0"])?;
+    let file = place.root.join("infra/template.yaml");
+    check(
+        tally,
+        "cfn-lint",
+        Command::new(tools.join("cfn-lint")).arg(&file),
+    )?;
+    let mut sam = Command::new(tools.join("sam"));
+    sam.args(["validate", "--lint", "--template"])
+        .arg(&file)
+        .env("AWS_DEFAULT_REGION", "us-east-1")
+        .env("AWS_ACCESS_KEY_ID", "test")
+        .env("AWS_SECRET_ACCESS_KEY", "test")
+        .env("SAM_CLI_TELEMETRY", "0");
+    check(tally, "sam validate --lint", &mut sam)
+}
+
+/// Real phones against a hotline of its own: other ports, a state folder of its own.
+fn live(place: &Place, tally: &mut Tally) -> Result<()> {
+    install_peers(place)?;
+    cargo_test(
+        tally,
+        cargo(place).args([
+            "test",
+            "--locked",
+            "--release",
+            "--no-fail-fast",
+            "-p",
+            "hotline-live",
+            "--",
+            "--test-threads=1",
+        ]),
+    )
+}
+
+/// A virtual environment in the cache folder, made once per set of packages.
+fn python_tools(place: &Place, name: &str, packages: &[&str]) -> Result<PathBuf> {
+    let cache = match std::env::var_os("XDG_CACHE_HOME") {
+        Some(cache) => PathBuf::from(cache),
+        None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cache"),
+    };
+    let venv = cache.join("hotline").join(format!("venv-{name}"));
+    let stamp = venv.join("stamp");
+    if std::fs::read_to_string(&stamp).ok().as_deref() != Some(&packages.join(" ")) {
+        println!("   installing {}", packages.join(" "));
+        let _ = std::fs::remove_dir_all(&venv);
+        std::fs::create_dir_all(&cache)?;
+        quiet(
+            place,
+            Command::new("python3").args(["-m", "venv"]).arg(&venv),
+        )?;
+        quiet(
+            place,
+            Command::new(venv.join("bin/pip"))
+                .args(["install", "--quiet", "--disable-pip-version-check"])
+                .args(packages),
+        )?;
+        std::fs::write(&stamp, packages.join(" "))?;
+    }
+    Ok(venv.join("bin"))
+}
+
+/// The SIP peers of the live tests, from Debian.
+fn install_peers(place: &Place) -> Result<()> {
+    let wanted = [
+        ("sipp", "sip-tester"),
+        ("baresip", "baresip-core"),
+        ("espeak-ng", "espeak-ng"),
+    ];
+    let missing: Vec<&str> = wanted
+        .iter()
+        .filter(|(program, _)| {
+            !Command::new("sh")
+                .args(["-c", &format!("command -v {program} >/dev/null")])
+                .status()
+                .is_ok_and(|s| s.success())
+        })
+        .map(|(_, package)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("   installing {}", missing.join(" "));
+    let mut update = Command::new("apt-get");
+    quiet(place, update.arg("update"))?;
+    let mut install = Command::new("apt-get");
+    quiet(
+        place,
+        install
+            .args(["install", "-y", "--no-install-recommends"])
+            .args(&missing)
+            .env("DEBIAN_FRONTEND", "noninteractive"),
+    )
+    .with_context(|| {
+        format!(
+            "install them by hand: sudo apt-get install {}",
+            missing.join(" ")
+        )
+    })
+}
+
+fn quiet(place: &Place, command: &mut Command) -> Result<()> {
+    let log = place.log("tools");
+    std::fs::create_dir_all(log.parent().context("log folder")?)?;
+    let out = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(&log)?;
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(out.try_clone()?)
+        .stderr(out)
+        .status()?;
+    if status.success() {
+        Ok(())
+    } else {
+        bail!(
+            "{command:?} ended with {status}; its output: {}",
+            log.display()
+        )
+    }
+}
+
+fn cargo(place: &Place) -> Command {
+    let mut command = Command::new("cargo");
+    command.current_dir(&place.root).stdin(Stdio::null());
+    command
+}
+
+/// A command that is one test: it passes when it exits with 0.
+fn check(tally: &mut Tally, name: &str, command: &mut Command) -> Result<()> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| name.to_owned())?;
+    if output.status.success() {
+        println!("   {name}: ok");
+        tally.passed += 1;
+    } else {
+        println!(
+            "   {name}: FAILED\n{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        tally.failed += 1;
+    }
+    Ok(())
+}
+
+/// Runs cargo test, shows what it shows and adds up its result lines.
+fn cargo_test(tally: &mut Tally, command: &mut Command) -> Result<()> {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start cargo")?;
+    let mut failed = 0;
+    for line in BufReader::new(child.stdout.take().context("output")?).lines() {
+        let line = line?;
+        if let Some((passed, broken)) = result_line(&line) {
+            tally.passed += passed;
+            failed += broken;
+        }
+        let dull = line.is_empty() || line.starts_with("running ") || line.ends_with(" ... ok");
+        if !dull {
+            println!("{line}");
+        }
+    }
+    let status = child.wait()?;
+    tally.failed += failed;
+    if !status.success() && failed == 0 {
+        bail!("cargo test ended with {status}");
+    }
+    Ok(())
+}
+
+fn result_line(line: &str) -> Option<(usize, usize)> {
+    let rest = line.strip_prefix("test result: ")?;
+    let number = |word: &str| {
+        rest.split([';', '.'])
+            .find_map(|part| part.trim().strip_suffix(word)?.trim().parse::<usize>().ok())
+    };
+    Some((number("passed")?, number("failed")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::result_line;
+
+    #[test]
+    fn reads_cargos_result_line() {
+        let line = "test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s";
+        assert_eq!(result_line(line), Some((12, 3)));
+        assert_eq!(result_line("test foo ... ok"), None);
+    }
+}

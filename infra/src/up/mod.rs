@@ -1,0 +1,260 @@
+//! `hotline up`: everything on this machine, step by step, then kept running.
+
+mod build;
+mod card;
+mod cloud;
+mod deploy;
+mod endpoints;
+mod node;
+mod requirements;
+mod seed;
+
+use anyhow::{Context, Result, bail};
+use std::fs::{File, TryLockError};
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::place::Place;
+use crate::say::{seconds, stepped};
+use crate::{process, run_state};
+
+pub use endpoints::{Endpoints, UserAccess};
+
+/// Set by Ctrl-C and SIGTERM; looked at between steps and while supervising.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// What `up` may be asked for.
+#[derive(clap::Args, Debug, Clone)]
+pub struct UpOptions {
+    /// Return as soon as everything runs; stop it later with `hotline down`
+    #[arg(long)]
+    pub detach: bool,
+}
+
+/// Runs `up` in the foreground, or starts it in the background and follows it until it is ready.
+pub fn run(place: &Place, options: &UpOptions) -> Result<()> {
+    if options.detach {
+        detach(place)
+    } else {
+        foreground(place)
+    }
+}
+
+fn detach(place: &Place) -> Result<()> {
+    if let Some(state) = run_state::read(place).filter(|s| process::alive(s.supervisor)) {
+        bail!(
+            "already running (pid {}); see `hotline status`, stop it with `hotline down`",
+            state.supervisor
+        );
+    }
+    let log = place.log("up");
+    std::fs::create_dir_all(log.parent().context("log folder")?)?;
+    let out = File::create(&log)?;
+    let mut child = Command::new(std::env::current_exe()?)
+        .arg("up")
+        .env("HOTLINE_ROOT", &place.root)
+        .stdin(Stdio::null())
+        .stdout(out.try_clone()?)
+        .stderr(out)
+        .process_group(0)
+        .spawn()?;
+    let mut shown = 0;
+    loop {
+        shown += show_from(&log, shown)?;
+        if run_state::read(place).is_some_and(|s| s.supervisor == child.id() && s.ready) {
+            show_from(&log, shown)?;
+            return Ok(());
+        }
+        if let Some(status) = child.try_wait()? {
+            show_from(&log, shown)?;
+            bail!(
+                "`hotline up` ended with {status}; its output is also in {}",
+                log.display()
+            );
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn show_from(log: &std::path::Path, from: usize) -> Result<usize> {
+    let bytes = std::fs::read(log)?;
+    let new = bytes.get(from..).unwrap_or_default();
+    std::io::stdout().write_all(new)?;
+    std::io::stdout().flush()?;
+    Ok(new.len())
+}
+
+fn foreground(place: &Place) -> Result<()> {
+    let started = Instant::now();
+    ctrlc::set_handler(|| STOP.store(true, Ordering::SeqCst)).context("signal handler")?;
+    std::fs::create_dir_all(place.local("run"))?;
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(place.local("run/up.lock"))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let who = run_state::read(place)
+                .map_or_else(String::new, |s| format!(" (pid {})", s.supervisor));
+            bail!("already running{who}; see `hotline status`, stop it with `hotline down`");
+        }
+        Err(TryLockError::Error(error)) => return Err(error).context("run/up.lock"),
+    }
+    println!("Hotline, on this machine. State: {}", place.local.display());
+    let built_before = place.program("media-node").exists();
+    let mut parts = Parts::default();
+    let outcome = bring_up(place, &mut parts, started, built_before)
+        .and_then(|()| supervise(place, &mut parts));
+    let stopped = parts.stop();
+    run_state::clear(place);
+    outcome.and(stopped)
+}
+
+/// The child processes, stopped in the right order.
+#[derive(Default)]
+struct Parts {
+    cloud: Option<std::process::Child>,
+    node: Option<std::process::Child>,
+    node_restarts: u32,
+}
+
+impl Parts {
+    fn stop(&mut self) -> Result<()> {
+        if self.cloud.is_none() && self.node.is_none() {
+            return Ok(());
+        }
+        println!("Stopping.");
+        for (name, child, patience) in [
+            ("media node", &mut self.node, Duration::from_secs(20)),
+            (
+                "local cloud (saves its state)",
+                &mut self.cloud,
+                Duration::from_secs(60),
+            ),
+        ] {
+            if let Some(mut child) = child.take() {
+                stepped(name, || {
+                    let clean = process::stop(&mut child, patience)?;
+                    Ok((
+                        (),
+                        if clean {
+                            "stopped".into()
+                        } else {
+                            "did not stop in time, killed".into()
+                        },
+                    ))
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn go_on() -> Result<()> {
+    if STOP.load(Ordering::SeqCst) {
+        bail!("interrupted")
+    } else {
+        Ok(())
+    }
+}
+
+fn bring_up(place: &Place, parts: &mut Parts, started: Instant, warm: bool) -> Result<()> {
+    run_state::write(place, &run_state::RunState::starting())?;
+    stepped("requirements", || Ok(((), requirements::check(place)?)))?;
+    stepped("ports", || {
+        let s = &place.settings;
+        process::check_tcp_port(s.bind, s.cloud_port, "the local cloud", "cloud_port")?;
+        process::check_udp_port(s.bind, s.sip_port, "the media node", "sip_port")?;
+        process::check_tcp_port(s.bind, s.sip_port, "the media node", "sip_port")?;
+        process::check_tcp_port(
+            s.bind,
+            s.health_port,
+            "the media node's health page",
+            "health_port",
+        )?;
+        Ok((
+            (),
+            format!(
+                "cloud {}, sip {}, health {}",
+                s.cloud_port, s.sip_port, s.health_port
+            ),
+        ))
+    })?;
+    go_on()?;
+    stepped("local cloud's packages", || {
+        Ok(((), requirements::cloud_environment(place)?))
+    })?;
+    go_on()?;
+    stepped("build", || Ok(((), build::programs(place)?)))?;
+    go_on()?;
+    parts.cloud = Some(stepped("local cloud", || cloud::start(place))?);
+    go_on()?;
+    let stack = stepped("deploy the template", || deploy::deploy(place))?;
+    stepped("verify the deployment", || Ok(((), deploy::verify(place)?)))?;
+    go_on()?;
+    let mut endpoints = stepped("demo tenant", || seed::seed(place, &stack))?;
+    go_on()?;
+    parts.node = Some(stepped("media node", || node::start(place, &stack))?);
+    endpoints.sip = format!("{}:{}", place.settings.bind, place.settings.sip_port);
+    endpoints.write(place)?;
+    let mut state = run_state::RunState::starting();
+    state.cloud = parts.cloud.as_ref().map(std::process::Child::id);
+    state.node = parts.node.as_ref().map(std::process::Child::id);
+    run_state::write(place, &state)?;
+    let memory = process::resident_mib(std::process::id());
+    let (kind, target) = if warm {
+        ("warm", "20 s")
+    } else {
+        ("cold", "15 min")
+    };
+    println!(
+        "  {kind} start took {} (target {target}); resident memory {memory} MiB (target 1536)",
+        seconds(started.elapsed())
+    );
+    card::print(place, &endpoints);
+    state.ready = true;
+    run_state::write(place, &state)?;
+    Ok(())
+}
+
+/// Waits for a signal; restarts a node that died (its spool is uploaded at the start).
+fn supervise(place: &Place, parts: &mut Parts) -> Result<()> {
+    let stack = deploy::outputs(place)?;
+    while !STOP.load(Ordering::SeqCst) {
+        std::thread::sleep(Duration::from_millis(200));
+        if let Some(cloud) = &mut parts.cloud
+            && let Some(status) = cloud.try_wait()?
+        {
+            parts.cloud = None;
+            bail!(
+                "the local cloud ended with {status}; its log: {}",
+                place.log("cloud").display()
+            );
+        }
+        if let Some(node) = &mut parts.node
+            && let Some(status) = node.try_wait()?
+        {
+            parts.node_restarts += 1;
+            if parts.node_restarts > 20 {
+                parts.node = None;
+                bail!(
+                    "the media node died 20 times, last with {status}; its log: {}",
+                    place.log("node").display()
+                );
+            }
+            println!("The media node ended with {status}; starting it again.");
+            std::thread::sleep(Duration::from_millis(200));
+            let (child, _) = node::start(place, &stack)?;
+            let mut state = run_state::read(place).unwrap_or_else(run_state::RunState::starting);
+            state.node = Some(child.id());
+            parts.node = Some(child);
+            run_state::write(place, &state)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! `/healthz`, `/readyz`, `/metrics` and `/trace` on a loopback port.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use crate::decisions::Decider;
+use crate::shared::Shared;
+
+/// The head of a request.
+const HEAD: usize = 4_096;
+/// A request must be whole, and its answer taken, within this.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Requests at a time.
+const REQUESTS: usize = 32;
+
+/// Answers until the process ends.
+pub async fn serve(shared: Arc<Shared>, listener: TcpListener) {
+    let room = Arc::new(Semaphore::new(REQUESTS));
+    loop {
+        let Ok(permit) = room.clone().acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let shared = shared.clone();
+                tokio::spawn(async move {
+                    let _ = tokio::time::timeout(PATIENCE, answer(&shared, stream)).await;
+                    drop(permit);
+                });
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+async fn answer(shared: &Shared, mut stream: TcpStream) -> std::io::Result<()> {
+    let mut head = Vec::with_capacity(512);
+    while !head.windows(4).any(|w| w == b"\r\n\r\n") {
+        if head.len() > HEAD {
+            return Ok(());
+        }
+        let mut part = [0u8; 512];
+        let count = stream.read(&mut part).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        head.extend_from_slice(part.get(..count).unwrap_or_default());
+    }
+    let text = String::from_utf8_lossy(&head);
+    let mut words = text.split_ascii_whitespace();
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let (status, body) = respond(shared, method, target);
+    let reply = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(reply.as_bytes()).await?;
+    stream.shutdown().await
+}
+
+fn respond(shared: &Shared, method: &str, target: &str) -> (&'static str, String) {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    match (method, path) {
+        ("GET", "/healthz") => ("200 OK", "alive\n".into()),
+        ("GET", "/readyz") if shared.is_draining() => ("503 Service Unavailable", "draining\n".into()),
+        ("GET", "/readyz") => ("200 OK", "ready\n".into()),
+        ("GET", "/metrics") => ("200 OK", metrics(shared)),
+        ("POST", "/trace") => trace(shared, query),
+        (_, "/healthz" | "/readyz" | "/metrics" | "/trace") => {
+            ("405 Method Not Allowed", "use GET; POST for /trace\n".into())
+        }
+        _ => ("404 Not Found", "there are /healthz, /readyz, /metrics and /trace\n".into()),
+    }
+}
+
+/// `POST /trace?number=600&calls=3` logs the SIP messages of the next three calls with 600.
+fn trace(shared: &Shared, query: &str) -> (&'static str, String) {
+    let value = |name: &str| {
+        query
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value.replace("%2B", "+"))
+    };
+    let calls = value("calls").map_or(Ok(1), |text| text.parse::<usize>());
+    match calls {
+        Ok(calls @ 0..=1_000) => {
+            shared.trace.arm(&value("number").unwrap_or_default(), calls);
+            ("200 OK", format!("the next {calls} calls are traced\n"))
+        }
+        _ => ("400 Bad Request", "calls: write a number from 0 to 1000\n".into()),
+    }
+}
+
+fn metrics(shared: &Shared) -> String {
+    let media = shared.media.metrics();
+    let queued: usize = shared.mailboxes.iter().map(|m| m.waiting()).sum();
+    let waiting = match &shared.decider {
+        Decider::Local(stand_alone) => stand_alone.waiting(),
+        Decider::Remote(_) => 0,
+    };
+    shared.metrics.text(&[
+        ("worker_queue", "Items waiting for the SIP workers.", queued as u64),
+        ("waiting", "Calls in stand-alone queues.", waiting as u64),
+        ("phones", "Registered users.", shared.registrar.users() as u64),
+        ("media_legs", "Media legs open.", media.legs),
+        ("recordings", "Recordings running.", media.recordings),
+        ("rtp_packets_received", "RTP packets received.", media.packets_received),
+        ("rtp_packets_sent", "RTP packets sent.", media.packets_sent),
+        ("rtp_packets_rejected", "RTP packets rejected.", media.packets_rejected),
+        ("rtp_send_failures", "RTP packets the kernel did not take.", media.send_failures),
+        ("spool_bytes", "Bytes in the recording spool.", media.spool_bytes),
+        ("uploads_pending", "Spool files not yet in object storage.", shared.uploads.pending.load(Ordering::Relaxed)),
+        ("prompt_cache_bytes", "Bytes of sound in memory.", shared.sounds.bytes() as u64),
+        ("memory_bytes", "Resident memory.", resident_bytes()),
+        ("draining", "1 while no new calls are taken.", u64::from(shared.is_draining())),
+    ])
+}
+
+/// Resident memory from the kernel's own figures.
+fn resident_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = text.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    pages * 4_096
+}

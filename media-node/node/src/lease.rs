@@ -1,0 +1,109 @@
+//! The node's lease, its phones' leases, and the housekeeping that goes with them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use hotline_base::Timestamp;
+use hotline_wire::node::DirectoryInput;
+
+use crate::clock;
+use crate::decisions::{Decider, Decisions};
+use crate::mailbox::Mail;
+use crate::registrar::Owner;
+use crate::shared::Shared;
+
+/// How often the lease is renewed.
+const RENEW: Duration = Duration::from_secs(5);
+/// How long it lives without that, milliseconds.
+const LEASE_MS: i64 = 20_000;
+/// How often registrations are looked through, and stand-alone queues woken.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Tells the directory, retrying a few times; a phone's next refresh says it again.
+pub async fn tell(decisions: &dyn Decisions, input: DirectoryInput) -> bool {
+    let mut pause = Duration::from_millis(250);
+    for _ in 0..5 {
+        match decisions.directory(&input).await {
+            Ok(_) => return true,
+            Err(fault) => tracing::warn!(error = %fault, "the directory did not take note"),
+        }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+    }
+    false
+}
+
+/// A phone registered or refreshed; `None`: it left.
+pub fn phone(shared: &Shared, owner: Owner, expires: Option<Timestamp>) {
+    let Decider::Remote(decisions) = &shared.decider else {
+        return;
+    };
+    let (decisions, node) = (decisions.clone(), shared.node);
+    shared.runtime.spawn(async move {
+        let input = DirectoryInput::Registered { tenant: owner.tenant, agent: owner.agent, node, expires };
+        tell(decisions.as_ref(), input).await;
+    });
+}
+
+/// These have no phone here any more.
+pub fn phones_gone(shared: &Shared, owners: Vec<Owner>) {
+    for owner in owners {
+        phone(shared, owner, None);
+    }
+}
+
+fn alive(shared: &Shared, expires: Timestamp) -> DirectoryInput {
+    DirectoryInput::NodeAlive {
+        node: shared.node,
+        sip_address: shared.config.sip_address(),
+        calls: u32::try_from(shared.metrics.calls.load(Ordering::Relaxed)).unwrap_or(u32::MAX),
+        draining: shared.is_draining(),
+        expires,
+        started_at: Some(shared.started_at),
+    }
+}
+
+/// Renews the node's lease until the process ends.
+pub async fn renew(shared: Arc<Shared>) {
+    let Decider::Remote(decisions) = shared.decider.clone() else {
+        return;
+    };
+    let mut interval = tokio::time::interval(RENEW);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let input = alive(&shared, clock::wall().plus_ms(LEASE_MS));
+        if let Err(fault) = decisions.directory(&input).await {
+            tracing::warn!(error = %fault, "the node's lease could not be renewed");
+        }
+    }
+}
+
+/// Gives the lease back: the node leaves on purpose, and so do its phones.
+pub async fn give_back(shared: &Shared) {
+    let Decider::Remote(decisions) = &shared.decider else {
+        return;
+    };
+    for owner in shared.registrar.owners() {
+        let input =
+            DirectoryInput::Registered { tenant: owner.tenant, agent: owner.agent, node: shared.node, expires: None };
+        let _ = decisions.directory(&input).await;
+    }
+    let _ = decisions.directory(&alive(shared, clock::wall())).await;
+}
+
+/// Looks through what expires.
+pub async fn housekeeping(shared: Arc<Shared>) {
+    let mut interval = tokio::time::interval(TICK);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        phones_gone(&shared, shared.registrar.expire(Instant::now()));
+        if let Decider::Local(stand_alone) = &shared.decider {
+            for command in stand_alone.tick(clock::wall()) {
+                shared.mail_contact(command.contact, Mail::Command(command));
+            }
+        }
+    }
+}

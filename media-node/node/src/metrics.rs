@@ -1,0 +1,152 @@
+//! Counters, in the text format of Prometheus.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Upper bounds of the set-up time buckets, milliseconds.
+const BUCKETS_MS: [u64; 10] = [5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000];
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident: $kind:literal = $help:literal,)*) => {
+        /// All counters of the node; any thread adds to them.
+        #[derive(Debug, Default)]
+        pub struct Metrics {
+            $($(#[$doc])* pub $name: AtomicU64,)*
+            setup_buckets: [AtomicU64; BUCKETS_MS.len()],
+            setup_count: AtomicU64,
+            setup_sum_us: AtomicU64,
+        }
+
+        impl Metrics {
+            fn write(&self, out: &mut String) {
+                $(metric(out, concat!("hotline_node_", stringify!($name)), $kind, $help,
+                    self.$name.load(Ordering::Relaxed));)*
+            }
+        }
+    };
+}
+
+counters! {
+    /// INVITEs that became calls.
+    calls_started: "counter" = "Calls that arrived.",
+    /// Calls whose caller's leg ended.
+    calls_ended: "counter" = "Calls whose caller left.",
+    /// Calls that were answered.
+    calls_answered: "counter" = "Calls that were answered.",
+    /// Calls whose caller is there.
+    calls: "gauge" = "Calls in progress.",
+    /// Calls, and ended ones whose reports are on their way.
+    sessions: "gauge" = "Calls in progress or being reported.",
+    /// INVITEs with an unusable description and the like.
+    calls_refused: "counter" = "INVITEs that could not become calls.",
+    /// Legs besides the callers'.
+    dials: "counter" = "Phones called.",
+    /// Legs joined.
+    joins: "counter" = "Phones joined with a caller.",
+    /// Decisions asked for.
+    decisions: "counter" = "Decisions asked for.",
+    /// Decisions that failed.
+    decisions_failed: "counter" = "Decisions that failed or timed out.",
+    /// Times the fallback began.
+    company: "counter" = "Times the fallback kept a caller company.",
+    /// Inputs given up.
+    given_up: "counter" = "Calls whose last reports could not be delivered.",
+    /// Commands from the functions.
+    commands: "counter" = "Commands received.",
+    /// Commands that were not carried out.
+    commands_dropped: "counter" = "Commands dropped: repeats, expired, unknown call.",
+    /// Datagrams and stream messages.
+    sip_received: "counter" = "SIP messages received.",
+    /// Datagrams and stream messages.
+    sip_sent: "counter" = "SIP messages sent.",
+    /// Messages the kernel or a connection did not take.
+    sip_send_failures: "counter" = "SIP messages that could not be sent.",
+    /// Messages dropped because a worker did not keep up.
+    sip_dropped: "counter" = "SIP messages dropped by a full queue.",
+    /// Commands of a session that the endpoint refused.
+    sip_command_errors: "counter" = "Session commands the SIP endpoint refused.",
+    /// Commands the media engine refused.
+    media_command_errors: "counter" = "Commands the media engine refused.",
+    /// Stream connections.
+    streams: "gauge" = "SIP stream connections.",
+    /// REGISTERs answered with 200.
+    registrations: "counter" = "Registrations granted.",
+    /// Uploaded to object storage.
+    uploads: "counter" = "Recording objects uploaded.",
+    /// Tries that failed.
+    upload_failures: "counter" = "Uploads that failed and will be tried again.",
+}
+
+fn metric(out: &mut String, name: &str, kind: &str, help: &str, value: u64) {
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
+}
+
+impl Metrics {
+    /// Adds one.
+    pub fn add(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes one from a gauge.
+    pub fn sub(gauge: &AtomicU64) {
+        gauge.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// From INVITE to 200.
+    pub fn set_up(&self, took: Duration) {
+        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        for (bound, bucket) in BUCKETS_MS.iter().zip(&self.setup_buckets) {
+            if ms <= *bound {
+                bucket.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.setup_count.fetch_add(1, Ordering::Relaxed);
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.setup_sum_us.fetch_add(us, Ordering::Relaxed);
+    }
+
+    /// All of them, with gauges that others hold.
+    pub fn text(&self, gauges: &[(&str, &str, u64)]) -> String {
+        let mut out = String::with_capacity(8_192);
+        self.write(&mut out);
+        let name = "hotline_node_setup_seconds";
+        let _ = writeln!(out, "# HELP {name} From INVITE to 200.\n# TYPE {name} histogram");
+        for (bound, bucket) in BUCKETS_MS.iter().zip(&self.setup_buckets) {
+            let seconds = *bound as f64 / 1_000.0;
+            let count = bucket.load(Ordering::Relaxed);
+            let _ = writeln!(out, "{name}_bucket{{le=\"{seconds}\"}} {count}");
+        }
+        let count = self.setup_count.load(Ordering::Relaxed);
+        let sum = self.setup_sum_us.load(Ordering::Relaxed) as f64 / 1e6;
+        let _ = writeln!(out, "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum}\n{name}_count {count}");
+        for (name, help, value) in gauges {
+            metric(&mut out, &format!("hotline_node_{name}"), "gauge", help, *value);
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_cumulative() {
+        let metrics = Metrics::default();
+        metrics.set_up(Duration::from_millis(30));
+        metrics.set_up(Duration::from_secs(60));
+        Metrics::add(&metrics.calls_started);
+        let text = metrics.text(&[("legs", "Legs.", 3)]);
+        for line in [
+            "hotline_node_calls_started 1",
+            "hotline_node_setup_seconds_bucket{le=\"0.025\"} 0",
+            "hotline_node_setup_seconds_bucket{le=\"0.05\"} 1",
+            "hotline_node_setup_seconds_bucket{le=\"5\"} 1",
+            "hotline_node_setup_seconds_bucket{le=\"+Inf\"} 2",
+            "hotline_node_legs 3",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What all threads of a node share.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use hotline_base::NodeId;
+use hotline_rtp::MediaHandle;
+use hotline_sip::api::{Path, Transport};
+
+use crate::config::Config;
+use crate::decisions::{Accounts, Decider};
+use crate::mailbox::{Mail, Mailbox};
+use crate::metrics::Metrics;
+use crate::registrar::Registrar;
+use crate::sounds::SoundCache;
+use crate::streams::Streams;
+use crate::trace::Trace;
+use crate::uploads::Uploads;
+
+/// One bound UDP socket.
+pub struct UdpListener {
+    /// What it is bound to.
+    pub local: SocketAddr,
+    /// All workers read and write it.
+    pub socket: UdpSocket,
+}
+
+/// Everything that lives as long as the process.
+pub struct Shared {
+    /// As it was read at the start.
+    pub config: Config,
+    /// This node.
+    pub node: NodeId,
+    /// When this process started.
+    pub started_at: hotline_base::Timestamp,
+    /// Who decides.
+    pub decider: Decider,
+    /// Digest accounts.
+    pub accounts: Accounts,
+    /// Phones.
+    pub registrar: Registrar,
+    /// Prompt objects.
+    pub sounds: SoundCache,
+    /// Where prompt objects come from, and recordings go.
+    pub objects: Arc<dyn hotline_ports::Objects>,
+    /// Recordings on their way.
+    pub uploads: Uploads,
+    /// Counters.
+    pub metrics: Metrics,
+    /// The media engine.
+    pub media: MediaHandle,
+    /// One for each worker.
+    pub mailboxes: Vec<Mailbox>,
+    /// For what takes time.
+    pub runtime: tokio::runtime::Handle,
+    /// UDP.
+    pub udp: Vec<UdpListener>,
+    /// TCP.
+    pub streams: Streams,
+    /// Which calls are traced.
+    pub trace: Trace,
+    /// No new calls.
+    pub draining: AtomicBool,
+}
+
+impl Shared {
+    /// Which worker owns a contact: it is part of the id's randomness.
+    pub fn worker_of(&self, contact: hotline_base::ContactId) -> usize {
+        (contact.as_u128() & 0xff) as usize % self.mailboxes.len().max(1)
+    }
+
+    /// Hands something to the worker that owns a contact.
+    pub fn mail_contact(&self, contact: hotline_base::ContactId, mail: Mail) {
+        if let Some(mailbox) = self.mailboxes.get(self.worker_of(contact)) {
+            mailbox.post(mail);
+        }
+    }
+
+    /// Sends a message.
+    pub fn transmit(&self, path: Path, bytes: Bytes) {
+        Metrics::add(&self.metrics.sip_sent);
+        if path.transport != Transport::Udp {
+            self.streams.send(path, bytes);
+            return;
+        }
+        let listener = self
+            .udp
+            .iter()
+            .find(|l| l.local == path.local)
+            .or_else(|| self.udp.iter().find(|l| l.local.is_ipv4() == path.remote.is_ipv4()));
+        let sent = listener.map(|l| l.socket.send_to(&bytes, path.remote));
+        if !matches!(sent, Some(Ok(_))) {
+            Metrics::add(&self.metrics.sip_send_failures);
+        }
+    }
+
+    /// Whether new calls are refused.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// The local address of requests we send by a transport to a remote address.
+    pub fn local_for(&self, transport: Transport, remote: SocketAddr) -> Option<SocketAddr> {
+        let wanted = |l: &&crate::config::Listen| l.transport == transport && l.address.is_ipv4() == remote.is_ipv4();
+        match transport {
+            Transport::Udp => self.udp.iter().find(|l| l.local.is_ipv4() == remote.is_ipv4()).map(|l| l.local),
+            _ => self.config.sip.listen.iter().find(wanted).map(|l| l.address),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What the SIP endpoint reports: to the sessions, the registrar and the directory.
+
+use std::time::Instant;
+
+use hotline_sip::api::{CallHandle, Command, Event, Register, RequestHandle};
+
+use super::Worker;
+use crate::clock;
+use crate::decisions::Decider;
+use crate::lease;
+use crate::mailbox::Mail;
+use crate::metrics::Metrics;
+use crate::registrar::Registered;
+
+impl Worker {
+    pub(super) fn sip_event(&mut self, event: Event) {
+        match event {
+            Event::Incoming { call, invite } => self.incoming(call, &invite),
+            Event::Authenticate { request, user, .. } => self.authenticate(request, user),
+            Event::Registering { request, register } => self.register(request, &register),
+            Event::Pinged { .. } | Event::Registration { .. } => {}
+            other => {
+                if let Some(slot) = call_of(&other).and_then(|call| self.by_call.get(&call).copied()) {
+                    self.with_slot(slot, |session, now| session.handle_sip(now, other));
+                }
+            }
+        }
+    }
+
+    /// Looks up the account behind a digest.
+    fn authenticate(&mut self, request: RequestHandle, user: String) {
+        let Decider::Remote(decisions) = &self.shared.decider else {
+            self.command(Command::Account { request, ha1: None });
+            return;
+        };
+        if let Some(account) = self.shared.accounts.fresh(Instant::now(), &user) {
+            let ha1 = account.map(|a| a.ha1);
+            self.command(Command::Account { request, ha1 });
+            return;
+        }
+        let (decisions, shared, index) = (decisions.clone(), self.shared.clone(), self.index);
+        self.shared.runtime.spawn(async move {
+            let account = shared.accounts.look_up(decisions.as_ref(), &user).await;
+            let ha1 = account.map(|a| a.ha1);
+            if let Some(mailbox) = shared.mailboxes.get(index) {
+                mailbox.post(Mail::Account { request, ha1 });
+            }
+        });
+    }
+
+    /// A verified REGISTER.
+    fn register(&mut self, request: RequestHandle, register: &Register) {
+        let shared = self.shared.clone();
+        let owner = shared.accounts.owner(&register.user);
+        let result = shared.registrar.register(Instant::now(), register, owner);
+        let header = |name: &str, value: String| (name.to_string(), value);
+        let (status, headers) = match result {
+            Registered::Granted { contacts, for_s } => {
+                Metrics::add(&shared.metrics.registrations);
+                if let (Some(owner), false) = (owner, register.contacts.is_empty()) {
+                    let until = clock::wall().plus_ms(i64::from(for_s) * 1_000);
+                    lease::phone(&shared, owner, (for_s > 0).then_some(until));
+                }
+                let contacts = contacts.into_iter().map(|c| header("Contact", c));
+                (200, contacts.collect())
+            }
+            Registered::TooBrief(seconds) => (423, vec![header("Min-Expires", seconds.to_string())]),
+            Registered::OutOfOrder => (500, Vec::new()),
+            Registered::Full => (503, Vec::new()),
+        };
+        self.command(Command::Reply { request, status, headers });
+    }
+}
+
+/// The call an event is about.
+fn call_of(event: &Event) -> Option<CallHandle> {
+    match event {
+        Event::Incoming { call, .. }
+        | Event::Cancelled { call }
+        | Event::Confirmed { call, .. }
+        | Event::Progressed { call, .. }
+        | Event::Answered { call, .. }
+        | Event::Failed { call, .. }
+        | Event::Reoffered { call, .. }
+        | Event::ReofferAnswered { call, .. }
+        | Event::Info { call, .. }
+        | Event::Referred { call, .. }
+        | Event::Ended { call, .. }
+        | Event::Registration { call, .. } => Some(*call),
+        Event::Authenticate { .. } | Event::Registering { .. } | Event::Pinged { .. } => None,
+    }
+}

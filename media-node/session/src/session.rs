@@ -1,0 +1,585 @@
+//! The session itself: the caller's leg and where every input goes.
+
+use bytes::Bytes;
+use hotline_base::{CommandId, ContactId, Redacted, TenantId};
+use hotline_rtp::api::{Law, LegStats, MediaCommand, MediaEvent, Token};
+use hotline_sip::api::{CallHandle, Command, Event, RequestHandle};
+use hotline_wire::node::{CallEvent, Decision, EndCause, Fallback, LegQuality, NodeAction, NodeCommand};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::asks::Asks;
+use crate::partners::Partner;
+use crate::recordings::Recordings;
+use crate::script::Running;
+use crate::sdp::{self, Description};
+use crate::sounds::Sounds;
+use crate::types::{
+    Arrival, DecisionFailure, DialError, Dialed, LegNo, Loaded, Note, Now, OpenedLeg, Output, Refusal, SessionConfig,
+};
+
+/// Command ids remembered to recognise repeats.
+const COMMANDS_REMEMBERED: usize = 64;
+/// Digits kept that were pressed before a verb asked for them.
+const TYPED_AHEAD: usize = 32;
+/// How long the last statistics of a closed leg may take, milliseconds.
+const LAST_STATS_MS: u64 = 300;
+
+/// Where the caller's leg stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CallerState {
+    /// Not answered yet.
+    Arriving,
+    /// 183 with our description was sent.
+    Early,
+    /// 200 was sent.
+    Answered,
+    /// The leg is gone.
+    Ended,
+}
+
+/// The caller's leg.
+pub(crate) struct CallerLeg {
+    pub(crate) call: CallHandle,
+    pub(crate) state: CallerState,
+    /// The peer's latest description; `None` until the answer to a late offer came.
+    pub(crate) description: Option<Description>,
+    pub(crate) law: Law,
+    pub(crate) media: Option<OpenedLeg>,
+    pub(crate) media_asked: bool,
+    pub(crate) held: bool,
+    pub(crate) sdp_version: u32,
+    pub(crate) from: String,
+    pub(crate) stats: Option<LegStats>,
+}
+
+/// One incoming call and everything done for it.
+pub struct Session {
+    pub(crate) cfg: Arc<SessionConfig>,
+    pub(crate) now: Now,
+    pub(crate) contact: ContactId,
+    pub(crate) tenant: Option<TenantId>,
+    pub(crate) caller: CallerLeg,
+    pub(crate) partners: Vec<Partner>,
+    pub(crate) joined: Option<LegNo>,
+    pub(crate) script: Option<Running>,
+    pub(crate) asks: Asks,
+    pub(crate) fallback: Option<Fallback>,
+    pub(crate) sounds: Sounds,
+    pub(crate) recordings: Recordings,
+    /// Digits pressed while nothing asked for them.
+    pub(crate) typed: String,
+    commands: VecDeque<CommandId>,
+    next_leg: u32,
+    next_token: u64,
+    /// Set when the caller's leg ended: until when the last statistics are waited for.
+    farewell: Option<(EndCause, Instant)>,
+    over: bool,
+    out: VecDeque<Output>,
+}
+
+impl Session {
+    /// A session for an INVITE that arrived.
+    ///
+    /// # Errors
+    /// [`Refusal`]: its description cannot be used; answer with that status.
+    pub fn arrive(cfg: Arc<SessionConfig>, now: Now, arrival: Arrival) -> Result<Session, Refusal> {
+        let description = match arrival.sdp.as_deref() {
+            Some(bytes) => Some(sdp::parse(bytes).map_err(|e| Refusal { status: 488, reason: e.to_string() })?),
+            None => None,
+        };
+        let law = description.as_ref().and_then(|d| d.choose(None)).unwrap_or(Law::Mu);
+        let held = description.as_ref().is_some_and(Description::is_hold);
+        let ring = cfg.ring_at_once;
+        let fallback = cfg.fallback.clone();
+        let mut session = Session {
+            asks: Asks::default(),
+            now,
+            contact: arrival.contact,
+            tenant: None,
+            caller: CallerLeg {
+                call: arrival.call,
+                state: CallerState::Arriving,
+                description,
+                law,
+                media: None,
+                media_asked: false,
+                held,
+                sdp_version: 0,
+                from: arrival.from.clone(),
+                stats: None,
+            },
+            partners: Vec::new(),
+            joined: None,
+            script: None,
+            fallback: Some(fallback),
+            sounds: Sounds::default(),
+            recordings: Recordings::default(),
+            typed: String::new(),
+            commands: VecDeque::new(),
+            next_leg: 1,
+            next_token: arrival.first_token,
+            farewell: None,
+            over: false,
+            out: VecDeque::new(),
+            cfg,
+        };
+        if ring {
+            session.sip(Command::Progress { call: arrival.call, status: 180, sdp: None });
+        }
+        session.ask(CallEvent::Arrived {
+            did: arrival.did,
+            from: Redacted::new(arrival.from),
+            display_name: Redacted::new(arrival.display_name),
+            sip_call_id: arrival.sip_call_id,
+        });
+        Ok(session)
+    }
+
+    /// The next thing to do, until `None`; poll after every input.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// When [`Session::handle_timeout`] wants to be called; changes with every input.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let farewell = self.farewell.as_ref().map(|(_, until)| *until);
+        let script = self.script.as_ref().and_then(Running::deadline);
+        let partners = self.partners.iter().filter_map(|p| p.until).min();
+        [farewell, script, partners, self.asks_deadline(), self.recordings.deadline()].into_iter().flatten().min()
+    }
+
+    /// The contact.
+    pub fn contact(&self) -> ContactId {
+        self.contact
+    }
+
+    /// The tenant, once a decision named it.
+    pub fn tenant(&self) -> Option<TenantId> {
+        self.tenant
+    }
+
+    /// Whether the caller's leg ended; inputs may still wait for delivery.
+    pub fn caller_left(&self) -> bool {
+        self.caller.state == CallerState::Ended
+    }
+
+    /// The number of the latest input reported.
+    pub fn last_seq(&self) -> u32 {
+        self.asks.seq
+    }
+
+    /// Which leg has this handle.
+    fn leg_of(&self, call: CallHandle) -> Option<LegNo> {
+        if call == self.caller.call {
+            return Some(LegNo::CALLER);
+        }
+        let partner = self.partners.iter().find(|p| p.call == Some(call))?;
+        Some(partner.leg)
+    }
+
+    /// A SIP event of one of this session's calls.
+    pub fn handle_sip(&mut self, now: Now, event: Event) {
+        self.now = now;
+        match event {
+            Event::Cancelled { call } if call == self.caller.call => {
+                self.caller_gone(EndCause::Cancelled);
+            }
+            Event::Confirmed { call, sdp } => {
+                if let (Some(sdp), Some(leg)) = (sdp, self.leg_of(call)) {
+                    self.late_answer(leg, &sdp);
+                }
+            }
+            Event::Progressed { call, status, sdp } => self.partner_progress(call, status, sdp),
+            Event::Answered { call, sdp } => self.partner_answered(call, sdp),
+            Event::Failed { call, status, .. } => self.partner_refused(call, status),
+            Event::Reoffered { call, sdp } => self.reoffered(call, sdp),
+            Event::Info { call, content_type, body } => {
+                if let (Some(LegNo::CALLER), Some(digit)) = (self.leg_of(call), info_digit(&content_type, &body)) {
+                    self.digit(digit);
+                }
+            }
+            Event::Referred { request, .. } => self.decline(request),
+            Event::Ended { call, by_peer, .. } => {
+                let cause = if by_peer { EndCause::HungUp } else { EndCause::Lost };
+                if call == self.caller.call {
+                    self.caller_gone(cause);
+                } else {
+                    self.partner_ended(call, cause);
+                }
+            }
+            _ => {}
+        }
+        self.settle();
+    }
+
+    /// An event of one of this session's media legs or recordings.
+    pub fn handle_media(&mut self, now: Now, event: MediaEvent) {
+        self.now = now;
+        let caller = self.caller.media.map(|m| m.id);
+        match event {
+            MediaEvent::PlayEnded { token, .. } => self.play_ended(token),
+            MediaEvent::Digit { leg, digit, .. } if Some(leg) == caller => self.digit(digit),
+            MediaEvent::Quiet { leg, for_ms } if Some(leg) == caller => self.quiet(for_ms),
+            MediaEvent::Silent { leg, .. } if Some(leg) == caller => {
+                self.end(EndCause::Lost, None);
+            }
+            MediaEvent::Silent { leg, .. } => self.partner_silent(leg),
+            MediaEvent::Stats { leg, stats, last } if Some(leg) == caller => {
+                self.caller.stats = Some(stats);
+                if let Some((_, until)) = self.farewell.as_mut().filter(|_| last) {
+                    *until = now.mono;
+                    self.say_farewell();
+                }
+            }
+            MediaEvent::RecordingStopped { token, duration_ms, failure } => {
+                self.recording_stopped(token, duration_ms, failure)
+            }
+            _ => {}
+        }
+        self.settle();
+    }
+
+    /// The answer to [`Output::Ask`].
+    pub fn decided(&mut self, now: Now, seq: u32, result: Result<Decision, DecisionFailure>) {
+        self.now = now;
+        self.decision(seq, result);
+        self.settle();
+    }
+
+    /// A command of the functions. Repeats and expired ones change nothing.
+    pub fn command(&mut self, now: Now, command: NodeCommand) {
+        self.now = now;
+        if command.expires < now.wall {
+            self.note(Note::CommandDropped("expired"));
+            return;
+        }
+        if self.commands.contains(&command.id) {
+            self.note(Note::CommandDropped("a repeat"));
+            return;
+        }
+        if self.commands.len() == COMMANDS_REMEMBERED {
+            self.commands.pop_front();
+        }
+        self.commands.push_back(command.id);
+        if self.caller_left() {
+            self.note(Note::CommandDropped("the caller left"));
+            return;
+        }
+        match command.action {
+            NodeAction::Ring(agent) => self.ring_agent(agent),
+            NodeAction::Rescind { offer } => self.rescind(offer),
+            NodeAction::Script { label, script } => self.new_script(label, script),
+            NodeAction::Announce { announce } => self.new_announcements(announce),
+            NodeAction::ReleaseAgent { offer } => self.release(offer),
+            NodeAction::End => self.end(EndCause::Command, None),
+        }
+        self.settle();
+    }
+
+    /// The answer to [`Output::OpenMedia`].
+    pub fn media_opened(&mut self, now: Now, result: Result<OpenedLeg, DialError>) {
+        self.now = now;
+        match result {
+            Ok(opened) if self.caller_left() => {
+                self.media(MediaCommand::Close { leg: opened.id });
+            }
+            Ok(opened) => {
+                self.caller.media = Some(opened);
+                if let Some(description) = &self.caller.description {
+                    let remote = description.remote(self.caller.law, false);
+                    self.media(MediaCommand::SetRemote { leg: opened.id, remote });
+                }
+            }
+            Err(_) => self.end(EndCause::Failed, Some(503)),
+        }
+        self.settle();
+    }
+
+    /// The answer to [`Output::Dial`].
+    pub fn dialed(&mut self, now: Now, leg: LegNo, result: Result<Dialed, DialError>) {
+        self.now = now;
+        self.partner_dialed(leg, result);
+        self.settle();
+    }
+
+    /// The answer to [`Output::Load`]; may come in parts.
+    pub fn loaded(&mut self, now: Now, sounds: Vec<Loaded>) {
+        self.now = now;
+        self.sounds.loaded(sounds);
+        self.sounds_changed();
+        self.settle();
+    }
+
+    /// A recording of this session is complete in object storage, or failed for good.
+    pub fn recording_ended(&mut self, now: Now, event: CallEvent) {
+        self.now = now;
+        self.ask(event);
+        self.settle();
+    }
+
+    /// Ends the call because the node goes away.
+    pub fn drain(&mut self, now: Now) {
+        self.now = now;
+        self.end(EndCause::NodeDrained, Some(503));
+        self.settle();
+    }
+
+    /// The moment of [`Session::poll_timeout`] has come.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.now = now;
+        if self.farewell.as_ref().is_some_and(|(_, until)| *until <= now.mono) {
+            self.say_farewell();
+        }
+        self.script_timeout();
+        self.partner_timeouts();
+        self.asks_timeout();
+        self.recordings_timeout();
+        self.settle();
+    }
+
+    // What the other modules use.
+
+    pub(crate) fn sip(&mut self, command: Command) {
+        self.out.push_back(Output::Sip(command));
+    }
+
+    pub(crate) fn media(&mut self, command: MediaCommand) {
+        self.out.push_back(Output::Media(command));
+    }
+
+    pub(crate) fn output(&mut self, output: Output) {
+        self.out.push_back(output);
+    }
+
+    pub(crate) fn note(&mut self, note: Note) {
+        self.out.push_back(Output::Note(note));
+    }
+
+    pub(crate) fn fresh_token(&mut self) -> Token {
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        token
+    }
+
+    pub(crate) fn fresh_leg(&mut self) -> LegNo {
+        let leg = LegNo(self.next_leg);
+        self.next_leg += 1;
+        leg
+    }
+
+    /// Asks for the caller's media leg unless that was done; whether it is there.
+    pub(crate) fn open_caller(&mut self) -> bool {
+        if !self.caller.media_asked {
+            self.caller.media_asked = true;
+            self.output(Output::OpenMedia);
+        }
+        self.caller.media.is_some()
+    }
+
+    /// Our side of the caller's session, for the next description.
+    fn caller_local(&mut self, media: OpenedLeg) -> sdp::Local {
+        self.caller.sdp_version += 1;
+        sdp::Local { rtp: media.rtp, session: self.caller.call.0, version: self.caller.sdp_version }
+    }
+
+    /// Sends 183 with our description; `false` where the caller made no offer.
+    pub(crate) fn early_media(&mut self, media: OpenedLeg) -> bool {
+        if self.caller.state != CallerState::Arriving {
+            return true;
+        }
+        let Some(offer) = self.caller.description.clone() else {
+            return false;
+        };
+        let local = self.caller_local(media);
+        let sdp = sdp::answer(&local, &offer, self.caller.law);
+        self.sip(Command::Progress { call: self.caller.call, status: 183, sdp: Some(sdp) });
+        self.caller.state = CallerState::Early;
+        true
+    }
+
+    /// Answers the caller's INVITE, unless that was done. `law` is wanted where the caller has it.
+    pub(crate) fn answer_caller(&mut self, media: OpenedLeg, law: Option<Law>) {
+        if self.caller.state == CallerState::Answered || self.caller_left() {
+            return;
+        }
+        let sdp = match self.caller.description.clone() {
+            Some(offer) => {
+                // A description that went out in a 183 stays as it is (RFC 3261 §13.2.1).
+                if self.caller.state == CallerState::Arriving
+                    && let Some(law) = offer.choose(law)
+                    && law != self.caller.law
+                {
+                    self.caller.law = law;
+                    let remote = offer.remote(law, false);
+                    self.media(MediaCommand::SetRemote { leg: media.id, remote });
+                }
+                if self.caller.state == CallerState::Early {
+                    self.caller.sdp_version -= 1;
+                }
+                let local = self.caller_local(media);
+                sdp::answer(&local, &offer, self.caller.law)
+            }
+            None => {
+                let local = self.caller_local(media);
+                sdp::offer(&local, law.unwrap_or(self.caller.law))
+            }
+        };
+        self.sip(Command::Answer { call: self.caller.call, sdp, headers: Vec::new() });
+        self.caller.state = CallerState::Answered;
+        self.note(Note::Answered);
+    }
+
+    /// Ends the caller's leg from our side.
+    pub(crate) fn end(&mut self, cause: EndCause, status: Option<u16>) {
+        if self.caller_left() {
+            return;
+        }
+        let reason = (self.caller.state == CallerState::Answered && cause == EndCause::Failed)
+            .then(|| "SIP;cause=500;text=\"service failed\"".to_string());
+        self.sip(Command::Hangup { call: self.caller.call, status, reason });
+        self.caller_gone(cause);
+    }
+
+    /// The caller's leg is over at the endpoint: part the others and report.
+    pub(crate) fn caller_gone(&mut self, cause: EndCause) {
+        if self.caller_left() {
+            return;
+        }
+        self.caller.state = CallerState::Ended;
+        self.script = None;
+        self.forget_company();
+        self.stop_recordings();
+        self.drop_partners();
+        self.note(Note::Ended(cause));
+        match self.caller.media {
+            Some(media) => {
+                self.media(MediaCommand::Close { leg: media.id });
+                self.farewell = Some((cause, self.now.after_ms(LAST_STATS_MS)));
+            }
+            None => {
+                self.farewell = Some((cause, self.now.mono));
+                self.say_farewell();
+            }
+        }
+    }
+
+    /// Reports the end of the call, with the last statistics where they came.
+    fn say_farewell(&mut self) {
+        let Some((cause, _)) = self.farewell.take() else {
+            return;
+        };
+        let quality = self.caller.stats.map(|s| LegQuality {
+            packets: s.packets,
+            lost: s.lost,
+            jitter_ms: s.jitter_ms,
+            round_trip_ms: s.round_trip_ms,
+            mos: s.mos,
+        });
+        self.ask(CallEvent::CallEnded { cause, quality });
+    }
+
+    /// A key press of the caller.
+    fn digit(&mut self, digit: char) {
+        if self.joined.is_some() || self.caller_left() {
+            return;
+        }
+        if !self.script_digit(digit) && self.typed.len() < TYPED_AHEAD {
+            self.typed.push(digit);
+        }
+    }
+
+    /// The answer to our late offer.
+    fn late_answer(&mut self, leg: LegNo, bytes: &Bytes) {
+        if leg != LegNo::CALLER || self.caller_left() {
+            return;
+        }
+        let Ok(description) = sdp::parse(bytes) else {
+            self.end(EndCause::Failed, None);
+            return;
+        };
+        if let (Some(media), Some(law)) = (self.caller.media, description.choose(None)) {
+            self.caller.law = law;
+            let remote = description.remote(law, true);
+            self.media(MediaCommand::SetRemote { leg: media.id, remote });
+        }
+        let held = description.is_hold();
+        self.caller.description = Some(description);
+        self.leg_held(LegNo::CALLER, held);
+    }
+
+    /// A new offer within a dialog: hold, resume, another address or codec.
+    fn reoffered(&mut self, call: CallHandle, sdp: Option<Bytes>) {
+        let Some(leg) = self.leg_of(call) else { return };
+        if leg != LegNo::CALLER {
+            self.partner_reoffered(leg, sdp);
+            return;
+        }
+        let Some(media) = self.caller.media else {
+            self.sip(Command::AnswerReoffer { call, sdp: None });
+            return;
+        };
+        let local = self.caller_local(media);
+        let Some(bytes) = sdp else {
+            let sdp = Some(sdp::offer(&local, self.caller.law));
+            self.sip(Command::AnswerReoffer { call, sdp });
+            return;
+        };
+        let parsed = sdp::parse(&bytes).ok();
+        let chosen = parsed.and_then(|d| Some((d.choose(Some(self.caller.law))?, d)));
+        let Some((law, description)) = chosen else {
+            self.sip(Command::AnswerReoffer { call, sdp: None });
+            return;
+        };
+        self.caller.law = law;
+        let answer = sdp::answer(&local, &description, law);
+        let remote = description.remote(law, true);
+        self.sip(Command::AnswerReoffer { call, sdp: Some(answer) });
+        self.media(MediaCommand::SetRemote { leg: media.id, remote });
+        let held = description.is_hold();
+        self.caller.description = Some(description);
+        self.leg_held(LegNo::CALLER, held);
+    }
+
+    /// Transfers by REFER are the functions' to make: declined here (RFC 3515 §2.4.4).
+    fn decline(&mut self, request: RequestHandle) {
+        self.sip(Command::Reply { request, status: 603, headers: Vec::new() });
+    }
+
+    /// After every input: run the script on, and notice when everything is done.
+    fn settle(&mut self) {
+        if !self.caller_left() {
+            self.advance();
+            self.company_loaded();
+        }
+        let done = self.caller_left() && self.farewell.is_none() && self.asks.is_idle() && self.recordings.is_empty();
+        if done && !self.over {
+            self.over = true;
+            self.output(Output::Over);
+        }
+    }
+}
+
+/// The digit of an INFO body: `Signal=5` (application/dtmf-relay) or `5` (application/dtmf).
+fn info_digit(content_type: &str, body: &[u8]) -> Option<char> {
+    let content_type = content_type.split(';').next().unwrap_or_default().trim();
+    let text = std::str::from_utf8(body.get(..body.len().min(256))?).ok()?;
+    let value = if content_type.eq_ignore_ascii_case("application/dtmf-relay") {
+        text.lines().find_map(|line| {
+            let (name, value) = line.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("signal").then(|| value.trim())
+        })?
+    } else if content_type.eq_ignore_ascii_case("application/dtmf") {
+        text.trim()
+    } else {
+        return None;
+    };
+    let mut chars = value.chars();
+    match (chars.next(), chars.next()) {
+        (Some(c @ ('0'..='9' | '*' | '#' | 'A'..='D')), None) => Some(c),
+        (Some('1'), Some('0')) if value == "10" => Some('*'),
+        (Some('1'), Some('1')) if value == "11" => Some('#'),
+        _ => None,
+    }
+}

@@ -1,0 +1,7 @@
+//! Endpoints joined by a virtual network.
+
+mod accounts;
+mod flows;
+mod net;
+mod phases;
+mod races;

@@ -1,0 +1,97 @@
+//! Ends, in every phase.
+
+use hotline_base::E164;
+use hotline_flow::run::Ask;
+use hotline_wire::node::{EndCause, LegQuality, NodeAction};
+
+use crate::step::Work;
+use crate::{AgentNews, ContactFact, EndReason, Ending, Phase};
+
+/// A node may take this long to carry out the end of a call, milliseconds.
+const END_LIFE_MS: i64 = 3_600_000;
+
+impl Work<'_> {
+    /// Ends the contact once; whoever was with it is freed.
+    pub(crate) fn end(&mut self, reason: EndReason, cause: Option<EndCause>, quality: Option<LegQuality>) {
+        let mut abandoned_after_ms = None;
+        let mut agent = self.contact.interactions.last().map(|last| last.agent);
+        // Most messages end with the caller hanging up; the node tells its length later.
+        let mut voicemail = self.contact.voicemail;
+        match self.contact.phase.clone() {
+            Phase::Ended { .. } => return,
+            Phase::InFlow { ask } => voicemail |= matches!(ask, Ask::Record { .. }),
+            Phase::Waiting(wait) => {
+                self.close_wait(&wait);
+                abandoned_after_ms = wait.place.queue().map(|_| wait.entry.waited_ms(self.now));
+            }
+            Phase::Offered { wait, offer } => {
+                self.close_wait(&wait);
+                abandoned_after_ms = wait.place.queue().map(|_| wait.entry.waited_ms(self.now));
+                let (agent, offer) = (offer.agent, offer.offer);
+                self.facts.push(ContactFact::OfferRescinded { offer, agent });
+                self.tell(agent, offer, AgentNews::Rescinded);
+            }
+            Phase::Talking { interaction, .. } => {
+                self.close_talk(false);
+                agent = Some(interaction.agent);
+            }
+        }
+        let contact = &mut self.contact;
+        contact.phase = Phase::Ended { at: self.now, reason };
+        contact.stray = None;
+        self.facts.push(ContactFact::ContactEnded(Box::new(Ending {
+            contact: contact.id,
+            reason,
+            cause,
+            arrived_at: contact.arrived_at,
+            did: contact.did.clone(),
+            from: contact.from.clone(),
+            display_name: contact.display_name.clone(),
+            lang: contact.cursor.lang,
+            category: contact.cursor.category.clone(),
+            priority: contact.cursor.priority,
+            duration_ms: self.now.since_ms(contact.arrived_at).max(0),
+            wait_ms: contact.waited_ms,
+            talk_ms: contact.talked_ms,
+            queue: contact.queue.clone(),
+            abandoned_after_ms,
+            answered_at: contact.answered_at,
+            agent,
+            interactions: contact.interaction_count,
+            recordings: contact.recordings.iter().map(|r| r.recording).collect(),
+            voicemail,
+            callback: contact.callback,
+            survey: contact.survey,
+            quality,
+        })));
+    }
+
+    /// Ends the call by a command to the node, and the contact at once.
+    pub(crate) fn end_by_command(&mut self) {
+        if self.contact.is_alive() {
+            self.command(NodeAction::End, Some(END_LIFE_MS));
+            self.end(EndReason::Ended, None, None);
+        }
+    }
+
+    /// The node is gone: whoever waited for an agent or had one is promised a call back.
+    pub(crate) fn node_lost(&mut self) {
+        let since = match &self.contact.phase {
+            Phase::Ended { .. } => return,
+            Phase::InFlow { .. } => None,
+            Phase::Waiting(wait) | Phase::Offered { wait, .. } => Some(wait.entry.enqueued_at),
+            Phase::Talking { since, .. } => Some(*since),
+        };
+        let number = self.contact.from.expose().parse::<E164>();
+        if let (Some(since), Some(queue), Ok(_)) = (since, self.contact.queue.clone(), number) {
+            self.contact.callback = true;
+            self.facts.push(ContactFact::CallbackRequested {
+                number: self.contact.from.clone(),
+                queue,
+                since,
+                lost_call: true,
+            });
+        }
+        self.end(EndReason::NodeLost, None, None);
+    }
+}

@@ -1,0 +1,51 @@
+//! A node's questions about SIP users, and what it reports about phones and itself.
+
+use hotline_base::{Reject, TenantId};
+use hotline_wire::node::{DirectoryInput, DirectoryOutput};
+
+use crate::config::{self, Kind, SipUser};
+use crate::nodes::{self, Lease};
+use crate::{Service, ServiceError, agents};
+
+/// Answers a node.
+///
+/// # Errors
+/// Faults of the store.
+pub async fn handle(service: &Service, input: DirectoryInput) -> Result<DirectoryOutput, ServiceError> {
+    match input {
+        DirectoryInput::Lookup { sip_user } => {
+            let found: Option<config::Document<SipUser>> =
+                config::get(service, TenantId::PLATFORM, Kind::SIP_USER, &sip_user).await?;
+            Ok(match found {
+                Some(document) => DirectoryOutput::Account {
+                    tenant: document.body.tenant,
+                    agent: document.body.agent,
+                    ha1_md5: document.body.ha1_md5.into(),
+                    ha1_sha256: document.body.ha1_sha256.into(),
+                },
+                None => DirectoryOutput::Unknown,
+            })
+        }
+        DirectoryInput::Registered { tenant, agent, node, expires } => {
+            if expires.is_some() {
+                nodes::serves(service, node, tenant).await?;
+            }
+            match agents::phone(service, tenant, agent, node, expires).await {
+                Ok(_) => Ok(DirectoryOutput::Noted),
+                // An agent who was removed since the node looked the account up.
+                Err(ServiceError::Reject(Reject { code, .. })) => {
+                    tracing::info!(%tenant, %agent, code, "registration not noted");
+                    Ok(DirectoryOutput::Unknown)
+                }
+                Err(other) => Err(other),
+            }
+        }
+        DirectoryInput::NodeAlive { node, sip_address, calls, draining, expires, started_at } => {
+            let now = service.now();
+            let expires = expires.min(now.plus_ms(nodes::MAX_LEASE_MS));
+            let lease = Lease { node, sip_address, calls, draining, expires, started_at, seen_at: now };
+            nodes::renew(service, &lease).await?;
+            Ok(DirectoryOutput::Noted)
+        }
+    }
+}

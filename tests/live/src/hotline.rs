@@ -1,0 +1,232 @@
+//! A whole hotline, started by the command a person would type, on ports of its own.
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Ports that a developer's own `hotline up` does not use.
+const PORTS: [(&str, &str); 5] = [
+    ("HOTLINE_CLOUD_PORT", "14566"),
+    ("HOTLINE_SIP_PORT", "15062"),
+    ("HOTLINE_HEALTH_PORT", "18070"),
+    ("HOTLINE_RTP_PORT_MIN", "30000"),
+    ("HOTLINE_RTP_PORT_MAX", "31999"),
+];
+
+/// A running hotline; dropped, it is stopped.
+pub struct Hotline {
+    root: PathBuf,
+    local: PathBuf,
+    endpoints: Value,
+}
+
+impl Hotline {
+    /// Starts from an empty state.
+    pub fn fresh() -> Result<Self> {
+        let root: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../..")
+            .components()
+            .collect();
+        let cache =
+            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+        let mut hotline = Self {
+            local: cache.join("live-state"),
+            root,
+            endpoints: Value::Null,
+        };
+        hotline.command(&["down"])?;
+        hotline.command(&["reset", "--yes"])?;
+        hotline.up()?;
+        Ok(hotline)
+    }
+
+    /// Starts with the state there is.
+    pub fn up(&mut self) -> Result<()> {
+        self.command(&["up", "--detach"])?;
+        let text =
+            std::fs::read_to_string(self.local.join("endpoints.json")).context("endpoints.json")?;
+        self.endpoints = serde_json::from_str(&text)?;
+        Ok(())
+    }
+
+    /// Stops; the state is kept.
+    pub fn down(&self) -> Result<()> {
+        self.command(&["down"]).map(drop)
+    }
+
+    /// Runs `./hotline …` against this hotline's state and fails where it fails.
+    pub fn command(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.try_command(arguments)?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() {
+            bail!(
+                "hotline {}: {}\n{said}{}",
+                arguments.join(" "),
+                output.status,
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        Ok(said)
+    }
+
+    /// Runs `./hotline …`, whatever it answers.
+    pub fn try_command(&self, arguments: &[&str]) -> Result<Output> {
+        Command::new(self.root.join("hotline"))
+            .args(arguments)
+            .envs(PORTS)
+            .env("HOTLINE_LOCAL", &self.local)
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot run ./hotline")
+    }
+
+    /// A folder for what a test writes, empty.
+    pub fn scratch(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.local.join("scratch").join(name);
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder)?;
+        Ok(folder)
+    }
+
+    /// The state folder.
+    pub fn local(&self) -> &Path {
+        &self.local
+    }
+
+    /// The SIP address, `host:port`.
+    pub fn sip(&self) -> &str {
+        self.endpoints["sip"].as_str().unwrap_or_default()
+    }
+
+    /// The number to dial, without the plus sign.
+    pub fn number(&self) -> &str {
+        self.endpoints["did"]
+            .as_str()
+            .unwrap_or_default()
+            .trim_start_matches('+')
+    }
+
+    /// The `nth` user with a role, as endpoints.json says.
+    pub fn user(&self, role: &str, nth: usize) -> Result<&Value> {
+        let users = self.endpoints["users"].as_array().context("users")?;
+        users
+            .iter()
+            .filter(|u| u["role"] == role)
+            .nth(nth)
+            .with_context(|| format!("no {role} number {nth}"))
+    }
+
+    /// The process id of a part, as `.local/run/state.json` says.
+    pub fn pid(&self, part: &str) -> Result<u32> {
+        let state: Value =
+            serde_json::from_str(&std::fs::read_to_string(self.local.join("run/state.json"))?)?;
+        state[part]
+            .as_u64()
+            .map(|p| p as u32)
+            .with_context(|| format!("{part} has no pid"))
+    }
+
+    /// An API session of the `nth` user with a role.
+    pub fn session(&self, role: &str, nth: usize) -> Result<Session> {
+        let user = self.user(role, nth)?;
+        let mut session = Session {
+            base: self.endpoints["api"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+            token: String::new(),
+        };
+        let answer = session.send(
+            "POST",
+            "/v1/sign-in",
+            Some(&json!({"name": user["name"], "password": user["password"]})),
+        )?;
+        session.token = answer.body["id_token"]
+            .as_str()
+            .context("no id_token")?
+            .to_owned();
+        Ok(session)
+    }
+}
+
+impl Drop for Hotline {
+    fn drop(&mut self) {
+        let _ = self.down();
+    }
+}
+
+/// A signed-in person's view of the API.
+pub struct Session {
+    base: String,
+    token: String,
+}
+
+/// An answer of the API.
+#[derive(Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// JSON, or null.
+    pub body: Value,
+}
+
+impl Session {
+    /// GET that must succeed.
+    pub fn get(&self, path: &str) -> Result<Value> {
+        let answer = self.send("GET", path, None)?;
+        if answer.status != 200 {
+            bail!("GET {path}: {} {}", answer.status, answer.body);
+        }
+        Ok(answer.body)
+    }
+
+    /// Any request, whatever the answer.
+    pub fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer> {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(30)))
+            .build();
+        let agent = ureq::Agent::from(config);
+        let mut request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base));
+        if !self.token.is_empty() {
+            request = request.header("authorization", format!("Bearer {}", self.token));
+        }
+        let mut answer = match body {
+            Some(body) => agent.run(
+                request
+                    .header("content-type", "application/json")
+                    .body(body.to_string())?,
+            )?,
+            None => agent.run(request.body(())?)?,
+        };
+        let status = answer.status().as_u16();
+        let text = answer.body_mut().read_to_string()?;
+        Ok(Answer {
+            status,
+            body: serde_json::from_str(&text).unwrap_or(Value::Null),
+        })
+    }
+
+    /// The bytes behind a link that the API gave.
+    pub fn download(&self, url: &str) -> Result<Vec<u8>> {
+        Ok(ureq::get(url).call()?.body_mut().read_to_vec()?)
+    }
+}
+
+/// Asks again and again until there is an answer; fails with the last reason after `patience`.
+pub fn eventually<T>(patience: Duration, mut question: impl FnMut() -> Result<T>) -> Result<T> {
+    let until = Instant::now() + patience;
+    loop {
+        match question() {
+            Ok(answer) => return Ok(answer),
+            Err(error) if Instant::now() > until => {
+                return Err(error.context(format!("still so after {patience:?}")));
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(100)),
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! One file a scenario, and what they share.
+
+pub mod built_in_call;
+pub mod cloud_away;
+pub mod journey;
+pub mod killed_node;
+pub mod sipp;
+pub mod survives;
+pub mod unknown_number;
+pub mod wrong_use;
+
+use anyhow::{Context, Result, bail};
+use hotline_live::baresip::{Baresip, Setup};
+use hotline_live::hotline::{Hotline, Session, eventually};
+use hotline_phone::{Microphone, Phone, PhoneConfig};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// The tone that callers speak, hertz.
+pub const CALLER_HZ: u32 = 440;
+/// The tone that agents speak, hertz.
+pub const AGENT_HZ: u32 = 660;
+
+/// Runs asynchronous work to its end.
+pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?
+        .block_on(work)
+}
+
+/// A caller who speaks a tone.
+pub async fn caller(hotline: &Hotline, number: &str) -> Result<Phone> {
+    let mut config = PhoneConfig::new("127.0.0.1:0".parse()?, hotline.sip().parse()?);
+    config.user = number.into();
+    config.microphone = Microphone::Tone(CALLER_HZ);
+    Ok(Phone::start(config).await?)
+}
+
+/// An agent at a baresip phone, signed in and Available.
+pub struct Agent {
+    /// The phone.
+    pub phone: Baresip,
+    /// The agent's API session.
+    pub session: Session,
+}
+
+impl Agent {
+    /// The `nth` demo agent; each has ports of its own.
+    pub fn available(hotline: &Hotline, nth: usize, name: &str, transport: &str) -> Result<Self> {
+        let user = hotline.user("agent", nth)?;
+        let port = 17_000 + 100 * nth as u16;
+        let phone = Baresip::start(&Setup {
+            folder: &hotline.scratch(name)?,
+            sip_port: port,
+            control_port: port + 1,
+            rtp_port: port + 10,
+            user: user["sip"]["user"].as_str().context("sip user")?,
+            password: user["sip"]["password"].as_str().context("sip password")?,
+            registrar: hotline.sip(),
+            tone_hz: f64::from(AGENT_HZ),
+            transport,
+        })?;
+        let session = hotline.session("agent", nth)?;
+        let agent = Self { phone, session };
+        agent.go("available")?;
+        Ok(agent)
+    }
+
+    /// Asks for a state and waits until it is so.
+    pub fn go(&self, state: &str) -> Result<()> {
+        let path = "/v1/agents/me";
+        self.session.send(
+            "POST",
+            &format!("{path}/heartbeat"),
+            Some(&json!({"console": "live-test"})),
+        )?;
+        if self.state()?.contains("WrapUp") || self.state()?.contains("wrap_up") {
+            self.session.send(
+                "POST",
+                &format!("{path}/wrap-up"),
+                Some(&json!({"do": "end"})),
+            )?;
+        }
+        let answer = self.session.send(
+            "PUT",
+            &format!("{path}/state"),
+            Some(&json!({"state": state})),
+        )?;
+        if answer.status != 200 {
+            bail!("state {state}: {} {}", answer.status, answer.body);
+        }
+        eventually(Duration::from_secs(5), || {
+            let now = self.state()?;
+            if now.contains(state) {
+                Ok(())
+            } else {
+                bail!("the agent is {now}, not {state}")
+            }
+        })
+    }
+
+    /// What the API says about this agent.
+    pub fn state(&self) -> Result<String> {
+        Ok(self
+            .session
+            .get("/v1/agents/me")?
+            .to_string()
+            .to_lowercase())
+    }
+}
+
+/// The newest contact of a caller.
+pub fn contact_of(session: &Session, number: &str) -> Result<String> {
+    let page = session.get(&format!(
+        "/v1/contacts?limit=1&party={}",
+        number.replace('+', "%2B")
+    ))?;
+    let contact = page["items"].get(0).context("no contact of this caller")?;
+    let id = contact["id"].as_str().or(contact["contact"].as_str());
+    Ok(id
+        .with_context(|| format!("no id in {contact}"))?
+        .to_owned())
+}
+
+/// A contact's facts so far, oldest first.
+pub fn facts(session: &Session, contact: &str) -> Result<Vec<Value>> {
+    let trace = session.get(&format!("/v1/contacts/{contact}/trace"))?;
+    Ok(trace["steps"].as_array().context("steps")?.clone())
+}
+
+/// Waits until a contact has all these facts, and returns all of its facts.
+pub fn wait_for_facts(
+    session: &Session,
+    contact: &str,
+    wanted: &[&str],
+    patience: Duration,
+) -> Result<Vec<Value>> {
+    eventually(patience, || {
+        let facts = facts(session, contact)?;
+        let names: Vec<&str> = facts.iter().filter_map(|f| f["fact"].as_str()).collect();
+        match wanted.iter().find(|w| !names.contains(w)) {
+            None => Ok(facts.clone()),
+            Some(missing) => bail!("no {missing} among {names:?}"),
+        }
+    })
+}
+
+/// The composed recording of a contact: left and right samples, 8 kHz.
+pub fn recording(session: &Session, contact: &str) -> Result<Vec<Vec<i16>>> {
+    let page = session.get(&format!("/v1/contacts/{contact}/recordings"))?;
+    let id = page["items"][0]["recording"]
+        .as_str()
+        .with_context(|| format!("no recording in {page}"))?
+        .to_owned();
+    let link = eventually(Duration::from_secs(30), || {
+        let answer = session.send(
+            "POST",
+            &format!("/v1/contacts/{contact}/recordings/{id}/link"),
+            Some(&json!({})),
+        )?;
+        match answer.body["url"].as_str() {
+            Some(url) => Ok(url.to_owned()),
+            None => bail!("{} {}", answer.status, answer.body),
+        }
+    })?;
+    let (channels, rate) = hotline_live::sound::read_wav(&session.download(&link)?)?;
+    if rate != 8_000 || channels.len() != 2 {
+        bail!("the recording has {} channels at {rate} Hz", channels.len());
+    }
+    Ok(channels)
+}
+
+/// Fails unless a tone was heard for at least so long.
+pub fn hears(who: &str, samples: &[i16], rate: u32, hz: u32, at_least_ms: u64) -> Result<()> {
+    let ms = hotline_live::sound::tone_ms(samples, f64::from(hz), rate);
+    if ms < at_least_ms {
+        bail!(
+            "{who}: {hz} Hz for {ms} ms of {} ms, expected {at_least_ms} ms",
+            samples.len() as u64 * 1_000 / u64::from(rate)
+        );
+    }
+    Ok(())
+}
+
+/// Dials, takes English and technical support, and waits until the agent's side was joined.
+pub async fn reach_an_agent(
+    hotline: &Hotline,
+    session: &Session,
+    number: &str,
+) -> Result<(Phone, String)> {
+    let mut phone = caller(hotline, number).await?;
+    phone
+        .call(&format!("sip:{}@{}", hotline.number(), hotline.sip()))
+        .await?;
+    phone.wait_answered(Duration::from_secs(10)).await?;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    phone.send_digits("2").await?;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    phone.send_digits("1").await?;
+    let contact = tokio::task::block_in_place(|| -> Result<String> {
+        let contact = eventually(Duration::from_secs(5), || contact_of(session, number))?;
+        wait_for_facts(session, &contact, &["LegsBridged"], Duration::from_secs(30))?;
+        Ok(contact)
+    })?;
+    Ok((phone, contact))
+}

@@ -1,0 +1,84 @@
+//! Tones: making them, and how much of a recording is one (Goertzel).
+
+/// A sine with a running phase.
+#[derive(Debug, Clone)]
+pub struct Tone {
+    step: f64,
+    phase: f64,
+    amplitude: f64,
+}
+
+impl Tone {
+    /// `hz` at 8 kHz, about -10 dBFS.
+    pub fn new(hz: u32) -> Self {
+        Self { step: f64::from(hz) * std::f64::consts::TAU / 8_000.0, phase: 0.0, amplitude: 10_000.0 }
+    }
+
+    /// The next sample.
+    pub fn sample(&mut self) -> i16 {
+        let value = self.phase.sin() * self.amplitude;
+        self.phase = (self.phase + self.step) % std::f64::consts::TAU;
+        value as i16
+    }
+}
+
+/// Samples of one frame, 20 ms.
+const FRAME: usize = 160;
+
+/// The share of a frame's energy that lies at `hz`, 0 to 1.
+fn share(frame: &[i16], hz: u32) -> f64 {
+    let w = f64::from(hz) * std::f64::consts::TAU / 8_000.0;
+    let (mut a, mut b, mut energy) = (0.0, 0.0, 0.0);
+    for sample in frame {
+        let x = f64::from(*sample);
+        let next = x + 2.0 * w.cos() * a - b;
+        (b, a) = (a, next);
+        energy += x * x;
+    }
+    let power = a * a + b * b - 2.0 * w.cos() * a * b;
+    let length = frame.len() as f64;
+    if energy < length * 400.0 { 0.0 } else { (2.0 * power / (length * energy)).min(1.0) }
+}
+
+/// The share of a recording, in 20 ms frames, in which a tone of `hz` is clearly the loudest
+/// thing; 0 to 1. Speech and other tones count as not.
+pub fn tone_share(samples: &[i16], hz: u32) -> f64 {
+    let frames = samples.chunks_exact(FRAME);
+    let count = frames.len();
+    let hits = frames.filter(|frame| share(frame, hz) > 0.7).count();
+    if count == 0 { 0.0 } else { hits as f64 / count as f64 }
+}
+
+/// Root mean square, 0 to 32767.
+pub fn loudness(samples: &[i16]) -> f64 {
+    if samples.is_empty() {
+        return 0.0;
+    }
+    let sum: f64 = samples.iter().map(|s| f64::from(*s) * f64::from(*s)).sum();
+    (sum / samples.len() as f64).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::g711::{Law, decode, encode};
+
+    #[test]
+    fn a_tone_is_told_from_others_through_g711() {
+        for hz in [300u32, 440, 600, 880, 1_000, 2_500] {
+            let mut tone = Tone::new(hz);
+            let heard: Vec<i16> = (0..8_000).map(|_| decode(Law::Mu, encode(Law::Mu, tone.sample()))).collect();
+            assert!(tone_share(&heard, hz) > 0.95, "{hz}");
+            for other in [300u32, 440, 600, 880, 1_000, 2_500].into_iter().filter(|o| *o != hz) {
+                assert!(tone_share(&heard, other) < 0.05, "{other} in {hz}");
+            }
+        }
+        assert_eq!(tone_share(&[0; 8_000], 440), 0.0);
+        assert_eq!(tone_share(&[], 440), 0.0);
+        let half: Vec<i16> = {
+            let mut tone = Tone::new(440);
+            (0..8_000).map(|i| if i < 4_000 { tone.sample() } else { 0 }).collect()
+        };
+        assert!((tone_share(&half, 440) - 0.5).abs() < 0.03);
+    }
+}
