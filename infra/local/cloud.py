@@ -14,6 +14,7 @@ import os
 import pathlib
 import shutil
 import socket
+import socketserver
 import sys
 import threading
 import time
@@ -161,6 +162,8 @@ def main() -> None:
     )
     os.environ.setdefault("LOG_LEVEL", "WARNING")
     shorten_log_wait()
+    # The runtime API writes headers and body apart: together with delayed ACKs that is 40 ms.
+    socketserver.StreamRequestHandler.disable_nagle_algorithm = True
     announce_when_ready(options.bind, options.port)
     if options.snapshot_s > 0:
         snapshot_regularly(options.snapshot_s)

@@ -45,26 +45,14 @@ pub struct Keys(Vec<(Duration, char)>);
 fn parse_keys(text: &str) -> Result<Keys, String> {
     let one = |part: &str| {
         let (seconds, key) = part.split_once(':')?;
-        let seconds: f32 = seconds
-            .trim()
-            .parse()
-            .ok()
-            .filter(|s| (0.0..=600.0).contains(s))?;
+        let seconds: f32 = seconds.trim().parse().ok().filter(|s| (0.0..=600.0).contains(s))?;
         let mut keys = key.trim().chars();
-        let key = keys
-            .next()
-            .filter(|k| k.is_ascii_digit() || "*#ABCD".contains(*k))?;
-        keys.next()
-            .is_none()
-            .then_some((Duration::from_secs_f32(seconds), key))
+        let key = keys.next().filter(|k| k.is_ascii_digit() || "*#ABCD".contains(*k))?;
+        keys.next().is_none().then_some((Duration::from_secs_f32(seconds), key))
     };
     text.split(',')
         .filter(|p| !p.trim().is_empty())
-        .map(|p| {
-            one(p).ok_or_else(|| {
-                format!("{p:?}: write seconds, a colon and one key of 0-9 * #, such as 2.5:1")
-            })
-        })
+        .map(|p| one(p).ok_or_else(|| format!("{p:?}: write seconds, a colon and one key of 0-9 * #, such as 2.5:1")))
         .collect::<Result<_, _>>()
         .map(Keys)
 }
@@ -72,10 +60,7 @@ fn parse_keys(text: &str) -> Result<Keys, String> {
 /// Places the call.
 pub fn run(place: &Place, options: &CallOptions) -> Result<()> {
     let endpoints = Endpoints::read(place)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(place_call(place, options, &endpoints))
 }
 
@@ -83,19 +68,9 @@ async fn place_call(place: &Place, options: &CallOptions, endpoints: &Endpoints)
     let folder = place.local(format!("calls/{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let server = endpoints.sip.parse().context("endpoints.json: sip")?;
-    let number = options
-        .to
-        .as_deref()
-        .unwrap_or(&endpoints.did)
-        .trim_start_matches('+')
-        .to_owned();
+    let number = options.to.as_deref().unwrap_or(&endpoints.did).trim_start_matches('+').to_owned();
     let started = Instant::now();
-    let say = |who: &str, what: &str| {
-        println!(
-            "  {:>7.2} s  {who:<7} {what}",
-            started.elapsed().as_secs_f32()
-        )
-    };
+    let say = |who: &str, what: &str| println!("  {:>7.2} s  {who:<7} {what}", started.elapsed().as_secs_f32());
 
     let mut agent = match options.no_agent {
         true => None,
@@ -105,10 +80,7 @@ async fn place_call(place: &Place, options: &CallOptions, endpoints: &Endpoints)
     let mut config = PhoneConfig::new("127.0.0.1:0".parse()?, server);
     config.user = options.from.clone();
     config.microphone = match &options.microphone {
-        Some(file) => Microphone::Samples {
-            samples: read_wav(file)?.into(),
-            repeat: true,
-        },
+        Some(file) => Microphone::Samples { samples: read_wav(file)?.into(), repeat: true },
         None => voice(
             &folder,
             "caller",
@@ -119,9 +91,7 @@ async fn place_call(place: &Place, options: &CallOptions, endpoints: &Endpoints)
     };
     let mut caller = Phone::start(config).await?;
     say("caller", &format!("dials {number} at {}", endpoints.sip));
-    caller
-        .call(&format!("sip:{number}@{}", endpoints.sip))
-        .await?;
+    caller.call(&format!("sip:{number}@{}", endpoints.sip)).await?;
     if let Err(error) = caller.wait_answered(Duration::from_secs(15)).await {
         print!("{}", caller.ladder());
         return Err(error).context("the hotline did not answer");
@@ -133,11 +103,7 @@ async fn place_call(place: &Place, options: &CallOptions, endpoints: &Endpoints)
         say("caller", &format!("presses {key}"));
     }
     if let Some(agent) = &mut agent {
-        agent
-            .phone
-            .wait_answered(Duration::from_secs(40))
-            .await
-            .context("the agent's phone did not ring")?;
+        agent.phone.wait_answered(Duration::from_secs(40)).await.context("the agent's phone did not ring")?;
         say("agent", "answers: both talk");
         tokio::time::sleep(Duration::from_secs_f32(options.talk.clamp(0.0, 600.0))).await;
         if options.survey.is_empty() {
@@ -187,10 +153,7 @@ async fn start_agent(
     say: &impl Fn(&str, &str),
 ) -> Result<AgentPhone> {
     let user: UserAccess = endpoints.user("agent")?.clone();
-    let sip = user
-        .sip
-        .clone()
-        .context("endpoints.json: the agent has no SIP account")?;
+    let sip = user.sip.clone().context("endpoints.json: the agent has no SIP account")?;
     let mut config = PhoneConfig::new("127.0.0.1:0".parse()?, server);
     config.user = sip.user.clone();
     config.password = Some(sip.password);
@@ -203,14 +166,8 @@ async fn start_agent(
         660,
     );
     let mut phone = Phone::start(config).await?;
-    phone
-        .register()
-        .await
-        .with_context(|| format!("the phone {} could not register", sip.user))?;
-    say(
-        "agent",
-        &format!("{} registered at {}", sip.user, endpoints.sip),
-    );
+    phone.register().await.with_context(|| format!("the phone {} could not register", sip.user))?;
+    say("agent", &format!("{} registered at {}", sip.user, endpoints.sip));
     let api = endpoints.api.clone();
     let session = tokio::task::spawn_blocking(move || -> Result<Client> {
         let session = Client::new(&api).sign_in(&user.name, &user.password)?;
@@ -231,31 +188,15 @@ async fn start_agent(
 }
 
 fn beat(session: &Client) -> Result<()> {
-    session
-        .post(
-            "/v1/agents/me/heartbeat",
-            &json!({"console": "hotline-call"}),
-        )
-        .map(drop)
+    session.post("/v1/agents/me/heartbeat", &json!({"console": "hotline-call"})).map(drop)
 }
 
 /// A spoken sentence again and again, or a tone where espeak-ng is missing.
 fn voice(folder: &Path, who: &str, voice: &str, words: &str, tone_hz: u32) -> Microphone {
     let file = folder.join(format!("{who}-says.wav"));
-    let spoken = std::process::Command::new("espeak-ng")
-        .args(["-v", voice, "-w"])
-        .arg(&file)
-        .arg(words)
-        .status();
-    match spoken
-        .ok()
-        .filter(|s| s.success())
-        .and_then(|_| read_wav(&file).ok())
-    {
-        Some(samples) => Microphone::Samples {
-            samples: samples.into(),
-            repeat: true,
-        },
+    let spoken = std::process::Command::new("espeak-ng").args(["-v", voice, "-w"]).arg(&file).arg(words).status();
+    match spoken.ok().filter(|s| s.success()).and_then(|_| read_wav(&file).ok()) {
+        Some(samples) => Microphone::Samples { samples: samples.into(), repeat: true },
         None => Microphone::Tone(tone_hz),
     }
 }
@@ -277,28 +218,13 @@ fn afterwards(place: &Place, from: &str, folder: &Path) -> Result<()> {
     let api = trace_cmd::supervisor(place)?;
     let contact = wait_for(Duration::from_secs(10), || {
         let page = api.get(&format!("/v1/contacts?limit=1&party={}", encode(from)))?;
-        trace_cmd::items(&page)
-            .next()
-            .cloned()
-            .context("no contact of this caller yet")
+        trace_cmd::items(&page).next().cloned().context("no contact of this caller yet")
     })?;
-    let id = contact["id"]
-        .as_str()
-        .or(contact["contact"].as_str())
-        .context("the contact has no id")?
-        .to_owned();
+    let id = contact["id"].as_str().or(contact["contact"].as_str()).context("the contact has no id")?.to_owned();
     let ended = |api: &Client| -> Result<Value> {
         let trace = api.get(&format!("/v1/contacts/{id}/trace"))?;
-        let over = trace["steps"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .any(|s| s["fact"] == "ContactEnded");
-        if over {
-            Ok(trace)
-        } else {
-            bail!("the contact has not ended yet")
-        }
+        let over = trace["steps"].as_array().into_iter().flatten().any(|s| s["fact"] == "ContactEnded");
+        if over { Ok(trace) } else { bail!("the contact has not ended yet") }
     };
     wait_for(Duration::from_secs(15), || ended(&api))?;
     let recording = wait_for(Duration::from_secs(20), || recording_link(&api, &id));
@@ -310,7 +236,7 @@ fn afterwards(place: &Place, from: &str, folder: &Path) -> Result<()> {
         Ok((ticket, explained)) => {
             println!("\nTicket {}", ticket["id"].as_str().unwrap_or_default());
             for key in ["subject", "category", "priority", "status"] {
-                if let Some(value) = ticket["body"][key].as_str().or(ticket[key].as_str()) {
+                if let Some(value) = ticket["body"]["doc"][key].as_str() {
                     println!("  {key:<9} {value}");
                 }
             }
@@ -333,23 +259,15 @@ fn afterwards(place: &Place, from: &str, folder: &Path) -> Result<()> {
 
 fn recording_link(api: &Client, contact: &str) -> Result<String> {
     let page = api.get(&format!("/v1/contacts/{contact}/recordings"))?;
-    let recording = trace_cmd::items(&page)
-        .next()
-        .context("the call was not recorded")?;
+    let recording = trace_cmd::items(&page).next().context("the call was not recorded")?;
     let id = recording["recording"].as_str().context("recording id")?;
-    let link = api.post(
-        &format!("/v1/contacts/{contact}/recordings/{id}/link"),
-        &json!({}),
-    )?;
+    let link = api.post(&format!("/v1/contacts/{contact}/recordings/{id}/link"), &json!({}))?;
     Ok(link["url"].as_str().context("url")?.to_owned())
 }
 
 fn the_ticket(api: &Client, contact: &str) -> Result<(Value, String)> {
     let found = api.get(&format!("/v1/contacts/{contact}"))?;
-    let id = found["ticket"]
-        .as_str()
-        .context("the contact names no ticket")?
-        .to_owned();
+    let id = found["ticket"].as_str().context("the contact names no ticket")?.to_owned();
     let ticket = api.get(&format!("/v1/tickets/{id}"))?;
     let explained = api.get(&format!("/v1/tickets/{id}/explain?lang=en"))?;
     Ok((json!({"id": id, "body": ticket}), tell(&explained, 1)))
@@ -365,21 +283,13 @@ fn tell(value: &Value, depth: usize) -> String {
                 Value::Object(_) | Value::Array(_) => {
                     format!("{indent}{name}\n{}", tell(value, depth + 1))
                 }
-                other => format!(
-                    "{indent}{name:<9} {}\n",
-                    other
-                        .as_str()
-                        .map_or_else(|| other.to_string(), str::to_owned)
-                ),
+                other => {
+                    format!("{indent}{name:<9} {}\n", other.as_str().map_or_else(|| other.to_string(), str::to_owned))
+                }
             })
             .collect(),
         Value::Array(items) => items.iter().map(|i| tell(i, depth)).collect(),
-        other => format!(
-            "{indent}{}\n",
-            other
-                .as_str()
-                .map_or_else(|| other.to_string(), str::to_owned)
-        ),
+        other => format!("{indent}{}\n", other.as_str().map_or_else(|| other.to_string(), str::to_owned)),
     }
 }
 
@@ -401,13 +311,7 @@ mod tests {
     #[test]
     fn keys_are_read_and_wrong_ones_named() {
         let keys = parse_keys("2.5:2, 1:#").unwrap();
-        assert_eq!(
-            keys.0,
-            [
-                (Duration::from_millis(2_500), '2'),
-                (Duration::from_secs(1), '#')
-            ]
-        );
+        assert_eq!(keys.0, [(Duration::from_millis(2_500), '2'), (Duration::from_secs(1), '#')]);
         for wrong in ["2", "x:1", "1:12", "1:x", "-1:1", "9999:1"] {
             assert!(parse_keys(wrong).unwrap_err().contains(wrong), "{wrong}");
         }

@@ -32,28 +32,15 @@ impl Client {
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(60)))
             .build();
-        Self {
-            base: base.trim_end_matches('/').into(),
-            token: None,
-            agent: config.into(),
-        }
+        Self { base: base.trim_end_matches('/').into(), token: None, agent: config.into() }
     }
 
     /// Signs in and returns a client that acts as that person.
     pub fn sign_in(&self, name: &str, password: &str) -> Result<Self> {
-        let answer = self.send(
-            "POST",
-            "/v1/sign-in",
-            Some(&serde_json::json!({"name": name, "password": password})),
-        )?;
-        let token = answer["id_token"]
-            .as_str()
-            .context("sign-in gave no id_token")?
-            .to_owned();
-        Ok(Self {
-            token: Some(token),
-            ..self.clone()
-        })
+        let answer =
+            self.send("POST", "/v1/sign-in", Some(&serde_json::json!({"name": name, "password": password})))?;
+        let token = answer["id_token"].as_str().context("sign-in gave no id_token")?.to_owned();
+        Ok(Self { token: Some(token), ..self.clone() })
     }
 
     /// GET.
@@ -81,11 +68,7 @@ impl Client {
             request = request.header("idempotency-key", idempotency_key());
         }
         let mut answer = match body {
-            Some(body) => self.agent.run(
-                request
-                    .header("content-type", "application/json")
-                    .body(body.to_string())?,
-            ),
+            Some(body) => self.agent.run(request.header("content-type", "application/json").body(body.to_string())?),
             None => self.agent.run(request.body(())?),
         }
         .with_context(|| format!("{method} {url}"))?;
@@ -96,27 +79,13 @@ impl Client {
             return Ok(value);
         }
         let field = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
-        let detail = if value.is_object() {
-            explain(&value)
-        } else {
-            text.chars().take(300).collect()
-        };
-        bail!(Problem {
-            method: method.into(),
-            path: path.into(),
-            status,
-            code: field("code"),
-            detail
-        })
+        let detail = if value.is_object() { explain(&value) } else { text.chars().take(300).collect() };
+        bail!(Problem { method: method.into(), path: path.into(), status, code: field("code"), detail })
     }
 }
 
 fn explain(problem: &Value) -> String {
-    let mut text = problem["detail"]
-        .as_str()
-        .or(problem["title"].as_str())
-        .unwrap_or_default()
-        .to_owned();
+    let mut text = problem["detail"].as_str().or(problem["title"].as_str()).unwrap_or_default().to_owned();
     for error in problem["errors"].as_array().into_iter().flatten() {
         let part = |n: &str| error[n].as_str().unwrap_or_default();
         text.push_str(&format!("\n  {}: {}", part("field"), part("message")));
@@ -127,15 +96,8 @@ fn explain(problem: &Value) -> String {
 fn idempotency_key() -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
-    format!(
-        "cli-{}-{}-{}",
-        std::process::id(),
-        now.as_nanos(),
-        COUNT.fetch_add(1, Ordering::Relaxed)
-    )
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("cli-{}-{}-{}", std::process::id(), now.as_nanos(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Percent-encodes a path segment or query value.

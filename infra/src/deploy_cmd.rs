@@ -26,36 +26,15 @@ pub struct DeployOptions {
 /// Builds with cargo-lambda (glibc 2.34, as Amazon Linux 2023 has) and deploys with the
 /// credentials and region of the environment.
 pub fn run(place: &Place, options: &DeployOptions) -> Result<()> {
-    let target = if options.arm64 {
-        "aarch64-unknown-linux-gnu.2.34"
-    } else {
-        "x86_64-unknown-linux-gnu.2.34"
-    };
+    let target = if options.arm64 { "aarch64-unknown-linux-gnu.2.34" } else { "x86_64-unknown-linux-gnu.2.34" };
     stepped("build for AWS", || {
         let mut build = Command::new("cargo");
         build
-            .args([
-                "lambda",
-                "build",
-                "--release",
-                "--locked",
-                "-p",
-                "hotline-functions",
-                "--target",
-                target,
-            ])
+            .args(["lambda", "build", "--release", "--locked", "-p", "hotline-functions", "--target", target])
             .current_dir(&place.root);
         succeed(&mut build).context("cargo-lambda is needed: pip install cargo-lambda")?;
         let mut tool = Command::new("cargo");
-        tool.args([
-            "build",
-            "--release",
-            "--locked",
-            "--quiet",
-            "-p",
-            "hotline-cloud",
-        ])
-        .current_dir(&place.root);
+        tool.args(["build", "--release", "--locked", "--quiet", "-p", "hotline-cloud"]).current_dir(&place.root);
         succeed(&mut tool)?;
         Ok(((), target.to_owned()))
     })?;
@@ -69,12 +48,7 @@ pub fn run(place: &Place, options: &DeployOptions) -> Result<()> {
     let zip = place.local("functions-aws.zip");
     stepped("package", || {
         let mut package = Command::new(place.program("hotline-cloud"));
-        package
-            .arg("package")
-            .arg("--binary")
-            .arg(&binary)
-            .arg("--out")
-            .arg(&zip);
+        package.args(["package", "--max-glibc", "2.34"]).arg("--binary").arg(&binary).arg("--out").arg(&zip);
         succeed(&mut package)?;
         Ok(((), zip.display().to_string()))
     })?;
@@ -98,12 +72,7 @@ pub fn run(place: &Place, options: &DeployOptions) -> Result<()> {
 }
 
 fn succeed(command: &mut Command) -> Result<()> {
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;
-    if status.success() {
-        Ok(())
-    } else {
-        bail!("{command:?} ended with {status}")
-    }
+    let status =
+        command.status().with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;
+    if status.success() { Ok(()) } else { bail!("{command:?} ended with {status}") }
 }

@@ -19,11 +19,7 @@ pub fn down(place: &Place) -> Result<()> {
     stepped("hotline", || {
         process::signal(state.supervisor, libc::SIGTERM);
         if !process::wait_gone(state.supervisor, Duration::from_secs(90)) {
-            bail!(
-                "pid {} did not stop within 90 s; see {}",
-                state.supervisor,
-                place.log("up").display()
-            );
+            bail!("pid {} did not stop within 90 s; see {}", state.supervisor, place.log("up").display());
         }
         Ok(((), "stopped".into()))
     })?;
@@ -38,10 +34,7 @@ pub fn sweep_leftovers(place: &Place) -> Result<()> {
     if process::alive(state.supervisor) && state.supervisor != std::process::id() {
         return Ok(());
     }
-    for (name, pid, marker) in [
-        ("media node", state.node, "media-node"),
-        ("local cloud", state.cloud, "cloud.py"),
-    ] {
+    for (name, pid, marker) in [("media node", state.node, "media-node"), ("local cloud", state.cloud, "cloud.py")] {
         let Some(pid) = pid.filter(|p| process::alive(*p) && is_ours(*p, marker)) else {
             continue;
         };
@@ -58,8 +51,7 @@ pub fn sweep_leftovers(place: &Place) -> Result<()> {
 
 /// A pid may have been given to another program since.
 fn is_ours(pid: u32, marker: &str) -> bool {
-    std::fs::read(format!("/proc/{pid}/cmdline"))
-        .is_ok_and(|c| String::from_utf8_lossy(&c).contains(marker))
+    std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|c| String::from_utf8_lossy(&c).contains(marker))
 }
 
 /// Says what runs.
@@ -68,51 +60,28 @@ pub fn status(place: &Place) -> Result<()> {
         println!("Hotline is not running. Start it with `hotline up`.");
         return Ok(());
     };
-    println!(
-        "Hotline is {}.",
-        if state.ready { "up" } else { "starting" }
-    );
-    for (name, pid) in [
-        ("supervisor", Some(state.supervisor)),
-        ("local cloud", state.cloud),
-        ("media node", state.node),
-    ] {
+    println!("Hotline is {}.", if state.ready { "up" } else { "starting" });
+    for (name, pid) in
+        [("supervisor", Some(state.supervisor)), ("local cloud", state.cloud), ("media node", state.node)]
+    {
         match pid {
-            Some(pid) if process::alive(pid) => println!(
-                "  ✓ {name:<12} pid {pid:<8} {} MiB with its children",
-                process::resident_mib(pid)
-            ),
-            Some(pid) => println!(
-                "  ✗ {name:<12} pid {pid} is gone; log: {}",
-                place.local("log").display()
-            ),
+            Some(pid) if process::alive(pid) => {
+                println!("  ✓ {name:<12} pid {pid:<8} {} MiB with its children", process::resident_mib(pid))
+            }
+            Some(pid) => println!("  ✗ {name:<12} pid {pid} is gone; log: {}", place.local("log").display()),
             None => println!("  … {name:<12} not started yet"),
         }
     }
     if let Ok(endpoints) = Endpoints::read(place) {
-        println!(
-            "  sip {}   did {}   api {}",
-            endpoints.sip, endpoints.did, endpoints.api
-        );
+        println!("  sip {}   did {}   api {}", endpoints.sip, endpoints.did, endpoints.api);
     }
-    let health = format!(
-        "http://{}:{}/readyz",
-        place.settings.bind, place.settings.health_port
-    );
-    let config = ureq::Agent::config_builder()
-        .timeout_global(Some(Duration::from_secs(2)))
-        .http_status_as_error(false)
-        .build();
+    let health = format!("http://{}:{}/readyz", place.settings.bind, place.settings.health_port);
+    let config =
+        ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(2))).http_status_as_error(false).build();
     match ureq::Agent::from(config).get(&health).call() {
-        Ok(mut answer) => println!(
-            "  node: {} {}",
-            answer.status(),
-            answer
-                .body_mut()
-                .read_to_string()
-                .unwrap_or_default()
-                .trim()
-        ),
+        Ok(mut answer) => {
+            println!("  node: {} {}", answer.status(), answer.body_mut().read_to_string().unwrap_or_default().trim())
+        }
         Err(error) => println!("  node: no answer from {health} ({error})"),
     }
     Ok(())
@@ -137,12 +106,7 @@ pub fn logs(place: &Place, options: &LogOptions) -> Result<()> {
         let mut names: Vec<String> = std::fs::read_dir(place.local("log"))
             .with_context(|| format!("no logs yet in {}", place.local("log").display()))?
             .flatten()
-            .filter_map(|e| {
-                e.file_name()
-                    .to_str()
-                    .and_then(|n| n.strip_suffix(".log"))
-                    .map(str::to_owned)
-            })
+            .filter_map(|e| e.file_name().to_str().and_then(|n| n.strip_suffix(".log")).map(str::to_owned))
             .collect();
         names.sort();
         println!("logs: {}", names.join(" "));
@@ -152,8 +116,8 @@ pub fn logs(place: &Place, options: &LogOptions) -> Result<()> {
         bail!("{part:?} is no part; `hotline logs` lists them");
     }
     let file = place.log(part);
-    let mut file = std::fs::File::open(&file)
-        .with_context(|| format!("no log for {part:?}; `hotline logs` lists the parts"))?;
+    let mut file =
+        std::fs::File::open(&file).with_context(|| format!("no log for {part:?}; `hotline logs` lists the parts"))?;
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(1 << 20)))?;
     let mut bytes = Vec::new();
@@ -163,14 +127,16 @@ pub fn logs(place: &Place, options: &LogOptions) -> Result<()> {
     for line in &lines[lines.len().saturating_sub(options.lines)..] {
         println!("{line}");
     }
-    while options.follow {
+    if !options.follow {
+        return Ok(());
+    }
+    loop {
         let mut more = Vec::new();
         file.read_to_end(&mut more)?;
         std::io::stdout().write_all(&more)?;
         std::io::stdout().flush()?;
         std::thread::sleep(Duration::from_millis(200));
     }
-    Ok(())
 }
 
 /// What `reset` may be asked for.
@@ -195,10 +161,7 @@ pub fn reset(place: &Place, options: &ResetOptions) -> Result<()> {
         return Ok(());
     }
     if !options.yes {
-        print!(
-            "Remove tenants, calls, recordings and tickets in {}? [y/N] ",
-            place.local.display()
-        );
+        print!("Remove tenants, calls, recordings and tickets in {}? [y/N] ", place.local.display());
         std::io::stdout().flush()?;
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer)?;
@@ -211,12 +174,8 @@ pub fn reset(place: &Place, options: &ResetOptions) -> Result<()> {
         let keep = !options.all && entry.file_name() == "venv";
         if !keep {
             let path = entry.path();
-            if entry.file_type()?.is_dir() {
-                std::fs::remove_dir_all(&path)
-            } else {
-                std::fs::remove_file(&path)
-            }
-            .with_context(|| path.display().to_string())?;
+            if entry.file_type()?.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) }
+                .with_context(|| path.display().to_string())?;
         }
     }
     println!("Removed. `hotline up` starts afresh.");

@@ -61,23 +61,16 @@ impl Place {
                     .to_path_buf()
             }
         };
-        let local =
-            std::env::var_os("HOTLINE_LOCAL").map_or_else(|| root.join(".local"), PathBuf::from);
+        let local = std::env::var_os("HOTLINE_LOCAL").map_or_else(|| root.join(".local"), PathBuf::from);
         let file = root.join("hotline.toml");
         let mut settings = match std::fs::read_to_string(&file) {
-            Ok(text) => {
-                toml::from_str(&text).with_context(|| format!("{} is not right", file.display()))?
-            }
+            Ok(text) => toml::from_str(&text).with_context(|| format!("{} is not right", file.display()))?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Settings::default(),
             Err(error) => return Err(error).with_context(|| file.display().to_string()),
         };
         override_from_env(&mut settings)?;
         settings.check()?;
-        Ok(Self {
-            root,
-            local,
-            settings,
-        })
+        Ok(Self { root, local, settings })
     }
 
     /// A file or folder in the state folder.
@@ -92,8 +85,7 @@ impl Place {
 
     /// Where cargo puts optimised programs.
     pub fn program(&self, name: &str) -> PathBuf {
-        let target = std::env::var_os("CARGO_TARGET_DIR")
-            .map_or_else(|| self.root.join("target"), PathBuf::from);
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.root.join("target"), PathBuf::from);
         target.join("release").join(name)
     }
 
@@ -107,38 +99,22 @@ impl Settings {
     fn check(&self) -> Result<()> {
         let mut wrong = Vec::new();
         if self.rtp_port_min % 2 == 1 {
-            wrong.push(
-                "rtp_port_min must be even (RTP takes the even port of each pair)".to_owned(),
-            );
+            wrong.push("rtp_port_min must be even (RTP takes the even port of each pair)".to_owned());
         }
         if self.rtp_port_max.saturating_sub(self.rtp_port_min) < 99 {
-            wrong.push(
-                "rtp_port_max must be at least 99 above rtp_port_min (four ports a call)"
-                    .to_owned(),
-            );
+            wrong.push("rtp_port_max must be at least 99 above rtp_port_min (four ports a call)".to_owned());
         }
-        for (name, port) in [
-            ("cloud_port", self.cloud_port),
-            ("sip_port", self.sip_port),
-            ("health_port", self.health_port),
-        ] {
+        for (name, port) in
+            [("cloud_port", self.cloud_port), ("sip_port", self.sip_port), ("health_port", self.health_port)]
+        {
             if port == 0 || (self.rtp_port_min..=self.rtp_port_max).contains(&port) {
-                wrong.push(format!(
-                    "{name} = {port} must not be 0 nor lie in the RTP range"
-                ));
+                wrong.push(format!("{name} = {port} must not be 0 nor lie in the RTP range"));
             }
         }
         if self.cloud_port == self.health_port {
             wrong.push("cloud_port and health_port must differ".into());
         }
-        if wrong.is_empty() {
-            Ok(())
-        } else {
-            bail!(
-                "settings (hotline.toml, HOTLINE_*):\n  {}",
-                wrong.join("\n  ")
-            )
-        }
+        if wrong.is_empty() { Ok(()) } else { bail!("settings (hotline.toml, HOTLINE_*):\n  {}", wrong.join("\n  ")) }
     }
 }
 
@@ -148,9 +124,7 @@ fn override_from_env(settings: &mut Settings) -> Result<()> {
         T::Err: std::fmt::Display,
     {
         if let Ok(text) = std::env::var(name) {
-            *place = text
-                .parse()
-                .map_err(|e| anyhow::anyhow!("{name}={text}: {e}"))?;
+            *place = text.parse().map_err(|e| anyhow::anyhow!("{name}={text}: {e}"))?;
         }
         Ok(())
     }
@@ -168,12 +142,7 @@ mod tests {
 
     #[test]
     fn all_wrong_settings_are_named_at_once() {
-        let settings = Settings {
-            rtp_port_min: 10_001,
-            rtp_port_max: 10_010,
-            sip_port: 0,
-            ..Settings::default()
-        };
+        let settings = Settings { rtp_port_min: 10_001, rtp_port_max: 10_010, sip_port: 0, ..Settings::default() };
         let text = settings.check().unwrap_err().to_string();
         for name in ["rtp_port_min", "rtp_port_max", "sip_port"] {
             assert!(text.contains(name), "{text}");
@@ -182,11 +151,6 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_refused() {
-        assert!(
-            toml::from_str::<Settings>("sip_prot = 5070")
-                .unwrap_err()
-                .to_string()
-                .contains("sip_prot")
-        );
+        assert!(toml::from_str::<Settings>("sip_prot = 5070").unwrap_err().to_string().contains("sip_prot"));
     }
 }

@@ -14,11 +14,7 @@ pub fn spawn(command: &mut Command, log: &Path) -> Result<Child> {
     if let Some(folder) = log.parent() {
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
-    let out = File::options()
-        .create(true)
-        .append(true)
-        .open(log)
-        .with_context(|| log.display().to_string())?;
+    let out = File::options().create(true).append(true).open(log).with_context(|| log.display().to_string())?;
     let name = command.get_program().to_string_lossy().into_owned();
     command
         .stdin(Stdio::null())
@@ -37,11 +33,8 @@ pub fn signal(pid: u32, signal: i32) -> bool {
 
 /// Whether a process exists and is no zombie.
 pub fn alive(pid: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        stat.rsplit(')')
-            .next()
-            .is_some_and(|rest| !rest.trim_start().starts_with('Z'))
-    })
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with('Z')))
 }
 
 /// Asks a child to stop and waits; kills it after `patience`. `true`: it stopped by itself.
@@ -90,14 +83,7 @@ pub fn check_udp_port(bind: IpAddr, port: u16, what: &str, setting: &str) -> Res
     }
 }
 
-fn taken(
-    bind: IpAddr,
-    port: u16,
-    protocol: &str,
-    what: &str,
-    setting: &str,
-    error: &std::io::Error,
-) -> String {
+fn taken(bind: IpAddr, port: u16, protocol: &str, what: &str, setting: &str, error: &std::io::Error) -> String {
     let owner = owner(port, protocol).map_or_else(String::new, |o| format!(", held by {o}"));
     format!(
         "{what} cannot use {protocol} port {port} on {bind}: {error}{owner}.\n  \
@@ -121,11 +107,7 @@ pub fn owner(port: u16, protocol: &str) -> Option<String> {
     }
     let processes = std::fs::read_dir("/proc").ok()?;
     for process in processes.flatten() {
-        let Some(pid) = process
-            .file_name()
-            .to_str()
-            .and_then(|n| n.parse::<u32>().ok())
-        else {
+        let Some(pid) = process.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else {
             continue;
         };
         let Ok(files) = std::fs::read_dir(process.path().join("fd")) else {
@@ -146,30 +128,15 @@ pub fn owner(port: u16, protocol: &str) -> Option<String> {
 pub fn resident_mib(root: u32) -> u64 {
     let mut parents = Vec::new();
     for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = process
-            .file_name()
-            .to_str()
-            .and_then(|n| n.parse::<u32>().ok())
-        else {
+        let Some(pid) = process.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else {
             continue;
         };
         let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
             continue;
         };
-        let fields: Vec<&str> = stat
-            .rsplit(')')
-            .next()
-            .unwrap_or("")
-            .split_whitespace()
-            .collect();
-        let parent = fields
-            .get(1)
-            .and_then(|p| p.parse::<u32>().ok())
-            .unwrap_or(0);
-        let pages = fields
-            .get(21)
-            .and_then(|p| p.parse::<u64>().ok())
-            .unwrap_or(0);
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+        let parent = fields.get(1).and_then(|p| p.parse::<u32>().ok()).unwrap_or(0);
+        let pages = fields.get(21).and_then(|p| p.parse::<u64>().ok()).unwrap_or(0);
         parents.push((pid, parent, pages));
     }
     let mut family = BTreeSet::from([root]);
@@ -184,11 +151,7 @@ pub fn resident_mib(root: u32) -> u64 {
             break;
         }
     }
-    parents
-        .iter()
-        .filter(|(pid, ..)| family.contains(pid))
-        .map(|(.., pages)| pages * 4 / 1024)
-        .sum()
+    parents.iter().filter(|(pid, ..)| family.contains(pid)).map(|(.., pages)| pages * 4 / 1024).sum()
 }
 
 #[cfg(test)]
@@ -199,18 +162,9 @@ mod tests {
     fn a_taken_port_names_its_owner() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let error = check_tcp_port(
-            IpAddr::from([127, 0, 0, 1]),
-            port,
-            "the local cloud",
-            "cloud_port",
-        )
-        .unwrap_err();
+        let error = check_tcp_port(IpAddr::from([127, 0, 0, 1]), port, "the local cloud", "cloud_port").unwrap_err();
         let text = error.to_string();
-        assert!(
-            text.contains(&format!("pid {}", std::process::id())),
-            "{text}"
-        );
+        assert!(text.contains(&format!("pid {}", std::process::id())), "{text}");
         assert!(text.contains("cloud_port"), "{text}");
     }
 

@@ -21,12 +21,7 @@ pub struct RunState {
 impl RunState {
     /// This process, with nothing started yet.
     pub fn starting() -> Self {
-        Self {
-            supervisor: std::process::id(),
-            cloud: None,
-            node: None,
-            ready: false,
-        }
+        Self { supervisor: std::process::id(), cloud: None, node: None, ready: false }
     }
 }
 

@@ -17,10 +17,7 @@ pub fn step(name: &str) -> Step {
     } else {
         println!("  … {name}");
     }
-    Step {
-        name: name.into(),
-        started: Instant::now(),
-    }
+    Step { name: name.into(), started: Instant::now() }
 }
 
 impl Step {
@@ -35,21 +32,14 @@ impl Step {
     }
 
     fn end(self, mark: &str, note: &str) {
-        let back = if std::io::stdout().is_terminal() {
-            "\r\x1b[K"
-        } else {
-            ""
-        };
+        let back = if std::io::stdout().is_terminal() { "\r\x1b[K" } else { "" };
         let took = seconds(self.started.elapsed());
         println!("{back}  {mark} {:<28} {took:>8}  {note}", self.name);
     }
 }
 
 /// Runs a step to its end; what it returns beside its value is the note.
-pub fn stepped<T>(
-    name: &str,
-    work: impl FnOnce() -> anyhow::Result<(T, String)>,
-) -> anyhow::Result<T> {
+pub fn stepped<T>(name: &str, work: impl FnOnce() -> anyhow::Result<(T, String)>) -> anyhow::Result<T> {
     let step = step(name);
     match work() {
         Ok((value, note)) => {
@@ -66,11 +56,7 @@ pub fn stepped<T>(
 /// `3.2 s`, `2 min 05 s`.
 pub fn seconds(time: Duration) -> String {
     let s = time.as_secs_f64();
-    if s < 60.0 {
-        format!("{s:.1} s")
-    } else {
-        format!("{} min {:02} s", s as u64 / 60, s as u64 % 60)
-    }
+    if s < 60.0 { format!("{s:.1} s") } else { format!("{} min {:02} s", s as u64 / 60, s as u64 % 60) }
 }
 
 #[cfg(test)]

@@ -33,11 +33,7 @@ pub fn run(options: &SimOptions) -> Result<ExitCode> {
     let sabotage = options.broken.then_some(Sabotage::NoVersionCheck);
     let world = |keep_table| Options { no_faults: options.calm, sabotage, keep_table };
     let code = |failed: bool| {
-        if failed {
-            ExitCode::FAILURE
-        } else {
-            ExitCode::SUCCESS
-        }
+        if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
     };
     let Some(count) = options.count else {
         let outcome = run_seed(options.seed.unwrap_or(1), &world(true));
@@ -48,26 +44,14 @@ pub fn run(options: &SimOptions) -> Result<ExitCode> {
         return Ok(code(outcome.failure.is_some()));
     };
     let first = options.seed.unwrap_or(1);
-    let jobs = options
-        .jobs
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let jobs = options.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let tenth = (count / 10).max(1);
     let summary = run_many(first, count, jobs, &world(false), &|p| {
         if p.done % tenth == 0 {
-            println!(
-                "  {} of {} worlds, {}",
-                p.done,
-                p.of,
-                seconds(started.elapsed())
-            );
+            println!("  {} of {} worlds, {}", p.done, p.of, seconds(started.elapsed()));
         }
     });
-    println!(
-        "{} worlds in {}: {}",
-        summary.ran,
-        seconds(started.elapsed()),
-        summary.stats
-    );
+    println!("{} worlds in {}: {}", summary.ran, seconds(started.elapsed()), summary.stats);
     let Some(outcome) = summary.failure else {
         return Ok(ExitCode::SUCCESS);
     };

@@ -12,12 +12,13 @@ use crate::say::seconds;
 /// What `test` may be asked for.
 #[derive(clap::Args, Debug)]
 pub struct TestOptions {
-    /// Only these layers: style, unit, template, cloud, live (may be repeated)
+    /// Only these layers: style, unit, template, cloud, live; or adapters, which is not part of a full
+    /// run because it builds the cloud SDK once more (may be repeated)
     #[arg(long, value_name = "LAYER")]
     pub only: Vec<String>,
 }
 
-const LAYERS: [&str; 5] = ["style", "unit", "template", "cloud", "live"];
+const LAYERS: [&str; 6] = ["style", "unit", "template", "cloud", "live", "adapters"];
 
 #[derive(Default)]
 struct Tally {
@@ -30,16 +31,20 @@ pub fn run(place: &Place, options: &TestOptions) -> Result<ExitCode> {
     if let Some(wrong) = options.only.iter().find(|l| !LAYERS.contains(&l.as_str())) {
         bail!("--only {wrong}: the layers are {}", LAYERS.join(", "));
     }
-    let wanted = |layer: &str| options.only.is_empty() || options.only.iter().any(|o| o == layer);
+    let wanted = |layer: &str| match options.only.is_empty() {
+        true => layer != "adapters",
+        false => options.only.iter().any(|o| o == layer),
+    };
     let started = Instant::now();
     let mut tally = Tally::default();
     type Layer = fn(&Place, &mut Tally) -> Result<()>;
-    let layers: [(&str, Layer); 5] = [
+    let layers: [(&str, Layer); 6] = [
         ("style", style),
         ("unit", unit),
         ("template", template),
         ("cloud", cloud),
         ("live", live),
+        ("adapters", adapters),
     ];
     for (name, layer) in layers {
         if !wanted(name) {
@@ -55,94 +60,66 @@ pub fn run(place: &Place, options: &TestOptions) -> Result<ExitCode> {
     }
     println!("All layers took {}.", seconds(started.elapsed()));
     println!("{} passed, {} failed", tally.passed, tally.failed);
-    Ok(if tally.failed == 0 && tally.passed > 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if tally.failed == 0 && tally.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Formatting and clippy, counted as one test each.
 fn style(place: &Place, tally: &mut Tally) -> Result<()> {
-    check(
-        tally,
-        "cargo fmt",
-        cargo(place).args(["fmt", "--all", "--check"]),
-    )?;
+    check(tally, "cargo fmt", cargo(place).args(["fmt", "--all", "--check"]))?;
     check(
         tally,
         "cargo clippy",
-        cargo(place).args([
-            "clippy",
-            "--locked",
-            "--all-targets",
-            "--quiet",
-            "--",
-            "-D",
-            "warnings",
-        ]),
+        cargo(place).args(["clippy", "--locked", "--all-targets", "--quiet", "--", "-D", "warnings"]),
     )
 }
 
 /// Everything that builds without a cloud SDK.
 fn unit(place: &Place, tally: &mut Tally) -> Result<()> {
-    cargo_test(
-        tally,
-        cargo(place).args(["test", "--locked", "--no-fail-fast"]),
-    )
+    cargo_test(tally, cargo(place).args(["test", "--locked", "--no-fail-fast"]))
 }
 
-/// Adapters and functions, in the build that `up` uses; and that AWS can run what was built.
+/// The functions and the deploy tool, in the very build that `up` uses (another choice of packages
+/// would build the cloud SDK again); and that AWS can run what was built.
 fn cloud(place: &Place, tally: &mut Tally) -> Result<()> {
+    const BUILD: [&str; 10] = [
+        "--locked",
+        "--release",
+        "-p",
+        "hotline-functions",
+        "-p",
+        "hotline-cloud",
+        "-p",
+        "media-node",
+        "--features",
+        "media-node/cloud",
+    ];
+    check(tally, "build for the cloud", cargo(place).arg("build").args(BUILD))?;
     cargo_test(
         tally,
-        cargo(place).args([
-            "test",
-            "--locked",
-            "--release",
-            "--no-fail-fast",
-            "-p",
-            "hotline-aws",
-            "-p",
-            "hotline-functions",
-            "-p",
+        cargo(place).args(["test", "--no-fail-fast"]).args(BUILD).args([
+            "--bin",
+            "bootstrap",
+            "--bin",
             "hotline-cloud",
         ]),
     )?;
-    check(
-        tally,
-        "clippy of the cloud crates",
-        cargo(place).args([
-            "clippy",
-            "--locked",
-            "--release",
-            "--quiet",
-            "-p",
-            "hotline-aws",
-            "-p",
-            "hotline-functions",
-            "-p",
-            "hotline-cloud",
-            "-p",
-            "media-node",
-            "--features",
-            "media-node/cloud",
-            "--",
-            "-D",
-            "warnings",
-        ]),
-    )
+    let zip = place.local("functions-test.zip");
+    std::fs::create_dir_all(&place.local)?;
+    let mut package = Command::new(place.program("hotline-cloud"));
+    package.args(["package", "--max-glibc", "2.34", "--binary"]).arg(place.program("bootstrap"));
+    check(tally, "the functions need no glibc newer than 2.34", package.arg("--out").arg(&zip))
+}
+
+/// The adapters over a DynamoDB in process: another build of the SDK, so not part of every run.
+fn adapters(place: &Place, tally: &mut Tally) -> Result<()> {
+    cargo_test(tally, cargo(place).args(["test", "--locked", "--release", "--no-fail-fast", "-p", "hotline-aws"]))
 }
 
 /// The template, by AWS's own tools.
 fn template(place: &Place, tally: &mut Tally) -> Result<()> {
     let tools = python_tools(place, "lint", &["cfn-lint==1.58.0", "aws-sam-cli==1.170.0"])?;
     let file = place.root.join("infra/template.yaml");
-    check(
-        tally,
-        "cfn-lint",
-        Command::new(tools.join("cfn-lint")).arg(&file),
-    )?;
+    check(tally, "cfn-lint", Command::new(tools.join("cfn-lint")).arg(&file))?;
     let mut sam = Command::new(tools.join("sam"));
     sam.args(["validate", "--lint", "--template"])
         .arg(&file)
@@ -183,10 +160,7 @@ fn python_tools(place: &Place, name: &str, packages: &[&str]) -> Result<PathBuf>
         println!("   installing {}", packages.join(" "));
         let _ = std::fs::remove_dir_all(&venv);
         std::fs::create_dir_all(&cache)?;
-        quiet(
-            place,
-            Command::new("python3").args(["-m", "venv"]).arg(&venv),
-        )?;
+        quiet(place, Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
         quiet(
             place,
             Command::new(venv.join("bin/pip"))
@@ -200,11 +174,7 @@ fn python_tools(place: &Place, name: &str, packages: &[&str]) -> Result<PathBuf>
 
 /// The SIP peers of the live tests, from Debian.
 fn install_peers(place: &Place) -> Result<()> {
-    let wanted = [
-        ("sipp", "sip-tester"),
-        ("baresip", "baresip-core"),
-        ("espeak-ng", "espeak-ng"),
-    ];
+    let wanted = [("sipp", "sip-tester"), ("baresip", "baresip-core"), ("espeak-ng", "espeak-ng")];
     let missing: Vec<&str> = wanted
         .iter()
         .filter(|(program, _)| {
@@ -229,34 +199,15 @@ fn install_peers(place: &Place) -> Result<()> {
             .args(&missing)
             .env("DEBIAN_FRONTEND", "noninteractive"),
     )
-    .with_context(|| {
-        format!(
-            "install them by hand: sudo apt-get install {}",
-            missing.join(" ")
-        )
-    })
+    .with_context(|| format!("install them by hand: sudo apt-get install {}", missing.join(" ")))
 }
 
 fn quiet(place: &Place, command: &mut Command) -> Result<()> {
     let log = place.log("tools");
     std::fs::create_dir_all(log.parent().context("log folder")?)?;
-    let out = std::fs::File::options()
-        .create(true)
-        .append(true)
-        .open(&log)?;
-    let status = command
-        .stdin(Stdio::null())
-        .stdout(out.try_clone()?)
-        .stderr(out)
-        .status()?;
-    if status.success() {
-        Ok(())
-    } else {
-        bail!(
-            "{command:?} ended with {status}; its output: {}",
-            log.display()
-        )
-    }
+    let out = std::fs::File::options().create(true).append(true).open(&log)?;
+    let status = command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).status()?;
+    if status.success() { Ok(()) } else { bail!("{command:?} ended with {status}; its output: {}", log.display()) }
 }
 
 fn cargo(place: &Place) -> Command {
@@ -267,10 +218,7 @@ fn cargo(place: &Place) -> Command {
 
 /// A command that is one test: it passes when it exits with 0.
 fn check(tally: &mut Tally, name: &str, command: &mut Command) -> Result<()> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| name.to_owned())?;
+    let output = command.stdin(Stdio::null()).output().with_context(|| name.to_owned())?;
     if output.status.success() {
         println!("   {name}: ok");
         tally.passed += 1;
@@ -287,10 +235,7 @@ fn check(tally: &mut Tally, name: &str, command: &mut Command) -> Result<()> {
 
 /// Runs cargo test, shows what it shows and adds up its result lines.
 fn cargo_test(tally: &mut Tally, command: &mut Command) -> Result<()> {
-    let mut child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot start cargo")?;
+    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
     let mut failed = 0;
     for line in BufReader::new(child.stdout.take().context("output")?).lines() {
         let line = line?;
@@ -314,8 +259,7 @@ fn cargo_test(tally: &mut Tally, command: &mut Command) -> Result<()> {
 fn result_line(line: &str) -> Option<(usize, usize)> {
     let rest = line.strip_prefix("test result: ")?;
     let number = |word: &str| {
-        rest.split([';', '.'])
-            .find_map(|part| part.trim().strip_suffix(word)?.trim().parse::<usize>().ok())
+        rest.split([';', '.']).find_map(|part| part.trim().strip_suffix(word)?.trim().parse::<usize>().ok())
     };
     Some((number("passed")?, number("failed")?))
 }

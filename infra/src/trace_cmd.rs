@@ -46,25 +46,13 @@ pub fn run(place: &Place, options: &TraceOptions) -> Result<()> {
 /// Why the contact went to whom it went.
 pub fn why(place: &Place, contact: &str) -> Result<()> {
     let answer = supervisor(place)?.get(&format!("/v1/contacts/{}/why", encode(contact)))?;
-    let decisions: Vec<&Value> = answer["decisions"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .collect();
+    let decisions: Vec<&Value> = answer["decisions"].as_array().into_iter().flatten().collect();
     if decisions.is_empty() {
         println!("No agent was ever matched with this contact.");
     }
     for decision in decisions {
-        let agrees = if decision["replay_agrees"] == true {
-            "replayed: the same"
-        } else {
-            "replayed: DIFFERENT"
-        };
-        println!(
-            "queue {}   offer {}   {agrees}",
-            text(&decision["queue"]),
-            text(&decision["offer"])
-        );
+        let agrees = if decision["replay_agrees"] == true { "replayed: the same" } else { "replayed: DIFFERENT" };
+        println!("queue {}   offer {}   {agrees}", text(&decision["queue"]), text(&decision["offer"]));
         for line in decision["lines"].as_array().into_iter().flatten() {
             println!("  {}", text(line));
         }
@@ -76,9 +64,7 @@ pub fn why(place: &Place, contact: &str) -> Result<()> {
 pub fn supervisor(place: &Place) -> Result<Client> {
     let endpoints = Endpoints::read(place)?;
     let user = endpoints.user("supervisor")?;
-    Client::new(&endpoints.api)
-        .sign_in(&user.name, &user.password)
-        .context("is the hotline up? `hotline status` tells")
+    Client::new(&endpoints.api).sign_in(&user.name, &user.password).context("is the hotline up? `hotline status` tells")
 }
 
 /// The ladder lines of a trace.
@@ -94,18 +80,10 @@ pub fn items(page: &Value) -> impl Iterator<Item = &Value> {
 }
 
 fn summary(contact: &Value) -> String {
-    let id = text(if contact["id"].is_null() {
-        &contact["contact"]
-    } else {
-        &contact["id"]
-    });
+    let id = text(if contact["id"].is_null() { &contact["contact"] } else { &contact["id"] });
     let mut line = id;
     for (name, value) in contact.as_object().into_iter().flatten() {
-        if !matches!(name.as_str(), "id" | "contact")
-            && !value.is_null()
-            && !value.is_object()
-            && !value.is_array()
-        {
+        if !matches!(name.as_str(), "id" | "contact") && !value.is_null() && !value.is_object() && !value.is_array() {
             line.push_str(&format!("  {name} {}", text(value)));
         }
     }
@@ -113,7 +91,5 @@ fn summary(contact: &Value) -> String {
 }
 
 fn text(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -41,11 +41,7 @@ pub fn programs(place: &Place) -> Result<String> {
             arguments.join(" ")
         );
     }
-    Ok(if compiled == 0 {
-        "nothing to do".into()
-    } else {
-        format!("{compiled} crates compiled")
-    })
+    Ok(if compiled == 0 { "nothing to do".into() } else { format!("{compiled} crates compiled") })
 }
 
 fn follow(stderr: impl std::io::Read, log: &mut impl std::io::Write) -> Result<usize> {

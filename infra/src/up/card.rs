@@ -8,16 +8,10 @@ pub fn print(place: &Place, endpoints: &Endpoints) {
     let number = endpoints.did.trim_start_matches('+');
     println!();
     println!("  ┌─ Hotline is up ───────────────────────────────────────────────────────");
-    println!(
-        "  │ Dial      {}   (sip:{number}@{}, UDP or TCP)",
-        endpoints.did, endpoints.sip
-    );
+    println!("  │ Dial      {}   (sip:{number}@{}, UDP or TCP)", endpoints.did, endpoints.sip);
     for user in endpoints.users.iter().filter(|u| u.role == "agent") {
         if let Some(sip) = &user.sip {
-            println!(
-                "  │ Agent     {}   SIP user {}   password {}",
-                user.name, sip.user, sip.password
-            );
+            println!("  │ Agent     {}   SIP user {}   password {}", user.name, sip.user, sip.password);
         }
     }
     println!("  │ API       {}", endpoints.api);
@@ -27,9 +21,6 @@ pub fn print(place: &Place, endpoints: &Endpoints) {
     }
     println!("  │");
     println!("  │ Hear it now, without a phone:   ./hotline call");
-    println!(
-        "  │ For scripts: {}",
-        place.local("endpoints.json").display()
-    );
+    println!("  │ For scripts: {}", place.local("endpoints.json").display());
     println!("  └───────────────────────────────────────────────────────────────────────");
 }

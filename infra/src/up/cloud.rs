@@ -8,11 +8,8 @@ use crate::place::Place;
 use crate::process;
 
 /// What a program needs in its environment to speak to the local cloud.
-pub const CLOUD_ENVIRONMENT: [(&str, &str); 3] = [
-    ("AWS_ACCESS_KEY_ID", "test"),
-    ("AWS_SECRET_ACCESS_KEY", "test"),
-    ("AWS_REGION", "us-east-1"),
-];
+pub const CLOUD_ENVIRONMENT: [(&str, &str); 3] =
+    [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_REGION", "us-east-1")];
 
 /// Starts it with a clean environment (functions inherit it) and waits until it answers.
 pub fn start(place: &Place) -> Result<(Child, String)> {
@@ -43,16 +40,11 @@ pub fn start(place: &Place) -> Result<(Child, String)> {
         std::thread::sleep(Duration::from_millis(50));
     }
     process::stop(&mut child, Duration::from_secs(5)).context("stopping it")?;
-    bail!(
-        "the local cloud did not answer within 60 s; its log: {}",
-        log.display()
-    )
+    bail!("the local cloud did not answer within 60 s; its log: {}", log.display())
 }
 
 fn answers(place: &Place) -> bool {
     let url = format!("{}/_ministack/health", place.cloud_url());
-    let config = ureq::Agent::config_builder()
-        .timeout_global(Some(Duration::from_secs(2)))
-        .build();
+    let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(2))).build();
     ureq::Agent::from(config).get(&url).call().is_ok()
 }

@@ -18,10 +18,7 @@ pub struct Stack(BTreeMap<String, String>);
 impl Stack {
     /// One output; an error that names it where the template has none.
     pub fn output(&self, key: &str) -> Result<&str> {
-        self.0
-            .get(key)
-            .map(String::as_str)
-            .with_context(|| format!("the stack has no output {key}"))
+        self.0.get(key).map(String::as_str).with_context(|| format!("the stack has no output {key}"))
     }
 }
 
@@ -33,24 +30,13 @@ fn outputs_file(place: &Place) -> PathBuf {
 pub fn outputs(place: &Place) -> Result<Stack> {
     let file = outputs_file(place);
     let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-    Ok(Stack(serde_json::from_str(&text).with_context(|| {
-        format!("{} is damaged", file.display())
-    })?))
+    Ok(Stack(serde_json::from_str(&text).with_context(|| format!("{} is damaged", file.display()))?))
 }
 
 /// Zips the functions and creates or updates the stack; does nothing where neither has changed.
 pub fn deploy(place: &Place) -> Result<(Stack, String)> {
     let zip = place.local("functions.zip");
-    tool(
-        place,
-        &[
-            "package",
-            "--binary",
-            &text(place.program("bootstrap")),
-            "--out",
-            &text(&zip),
-        ],
-    )?;
+    tool(place, &["package", "--binary", &text(place.program("bootstrap")), "--out", &text(&zip)])?;
     let said = tool(
         place,
         &[
@@ -71,10 +57,7 @@ pub fn deploy(place: &Place) -> Result<(Stack, String)> {
             &text(outputs_file(place)),
         ],
     )?;
-    Ok((
-        outputs(place)?,
-        said.lines().last().unwrap_or_default().trim().to_owned(),
-    ))
+    Ok((outputs(place)?, said.lines().last().unwrap_or_default().trim().to_owned()))
 }
 
 /// Checks that what CloudFormation says exists really answers.
@@ -85,19 +68,7 @@ pub fn verify(place: &Place) -> Result<String> {
 
 /// Makes sure that the platform operator can sign in.
 pub fn operator(place: &Place, name: &str, password: &str) -> Result<()> {
-    tool(
-        place,
-        &[
-            "operator",
-            "--stack",
-            STACK,
-            "--name",
-            name,
-            "--password",
-            password,
-        ],
-    )
-    .map(drop)
+    tool(place, &["operator", "--stack", STACK, "--name", name, "--password", password]).map(drop)
 }
 
 fn text(path: impl AsRef<std::path::Path>) -> String {
@@ -109,10 +80,7 @@ fn tool(place: &Place, arguments: &[&str]) -> Result<String> {
     let output = Command::new(place.program("hotline-cloud"))
         .args(arguments)
         .args(
-            (arguments[0] != "package")
-                .then(|| ["--endpoint-url".to_owned(), place.cloud_url()])
-                .into_iter()
-                .flatten(),
+            (arguments[0] != "package").then(|| ["--endpoint-url".to_owned(), place.cloud_url()]).into_iter().flatten(),
         )
         .envs(CLOUD_ENVIRONMENT)
         .stdin(Stdio::null())
@@ -124,12 +92,7 @@ fn tool(place: &Place, arguments: &[&str]) -> Result<String> {
     let before = std::fs::read_to_string(&log).unwrap_or_default();
     std::fs::write(&log, format!("{before}{said}{complained}"))?;
     if !output.status.success() {
-        bail!(
-            "{} failed:\n{}{}",
-            arguments[0],
-            said.trim_end(),
-            complained.trim_end()
-        );
+        bail!("{} failed:\n{}{}", arguments[0], said.trim_end(), complained.trim_end());
     }
     Ok(said)
 }

@@ -54,14 +54,9 @@ impl Endpoints {
     /// Reads the file of the last `up`.
     pub fn read(place: &Place) -> Result<Self> {
         let file = place.local("endpoints.json");
-        let text = std::fs::read_to_string(&file).with_context(|| {
-            format!(
-                "{} is not there: start the hotline with `hotline up`",
-                file.display()
-            )
-        })?;
-        serde_json::from_str(&text)
-            .with_context(|| format!("{} is damaged: run `hotline up` again", file.display()))
+        let text = std::fs::read_to_string(&file)
+            .with_context(|| format!("{} is not there: start the hotline with `hotline up`", file.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("{} is damaged: run `hotline up` again", file.display()))
     }
 
     /// Replaces the file; only its owner may read it (it holds the demo passwords).
@@ -69,11 +64,7 @@ impl Endpoints {
         use std::os::unix::fs::OpenOptionsExt;
         let fresh = place.local("endpoints.json.new");
         let _ = std::fs::remove_file(&fresh);
-        let file = std::fs::File::options()
-            .create_new(true)
-            .write(true)
-            .mode(0o600)
-            .open(&fresh)?;
+        let file = std::fs::File::options().create_new(true).write(true).mode(0o600).open(&fresh)?;
         serde_json::to_writer_pretty(file, self)?;
         std::fs::rename(fresh, place.local("endpoints.json"))?;
         Ok(())
@@ -81,9 +72,6 @@ impl Endpoints {
 
     /// The first user with a role.
     pub fn user(&self, role: &str) -> Result<&UserAccess> {
-        self.users
-            .iter()
-            .find(|u| u.role == role)
-            .with_context(|| format!("endpoints.json names no {role}"))
+        self.users.iter().find(|u| u.role == role).with_context(|| format!("endpoints.json names no {role}"))
     }
 }

@@ -36,19 +36,12 @@ pub struct UpOptions {
 
 /// Runs `up` in the foreground, or starts it in the background and follows it until it is ready.
 pub fn run(place: &Place, options: &UpOptions) -> Result<()> {
-    if options.detach {
-        detach(place)
-    } else {
-        foreground(place)
-    }
+    if options.detach { detach(place) } else { foreground(place) }
 }
 
 fn detach(place: &Place) -> Result<()> {
     if let Some(state) = run_state::read(place).filter(|s| process::alive(s.supervisor)) {
-        bail!(
-            "already running (pid {}); see `hotline status`, stop it with `hotline down`",
-            state.supervisor
-        );
+        bail!("already running (pid {}); see `hotline status`, stop it with `hotline down`", state.supervisor);
     }
     let log = place.log("up");
     std::fs::create_dir_all(log.parent().context("log folder")?)?;
@@ -70,10 +63,7 @@ fn detach(place: &Place) -> Result<()> {
         }
         if let Some(status) = child.try_wait()? {
             show_from(&log, shown)?;
-            bail!(
-                "`hotline up` ended with {status}; its output is also in {}",
-                log.display()
-            );
+            bail!("`hotline up` ended with {status}; its output is also in {}", log.display());
         }
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -91,16 +81,11 @@ fn foreground(place: &Place) -> Result<()> {
     let started = Instant::now();
     ctrlc::set_handler(|| STOP.store(true, Ordering::SeqCst)).context("signal handler")?;
     std::fs::create_dir_all(place.local("run"))?;
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(place.local("run/up.lock"))?;
+    let lock = File::options().create(true).truncate(false).write(true).open(place.local("run/up.lock"))?;
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            let who = run_state::read(place)
-                .map_or_else(String::new, |s| format!(" (pid {})", s.supervisor));
+            let who = run_state::read(place).map_or_else(String::new, |s| format!(" (pid {})", s.supervisor));
             bail!("already running{who}; see `hotline status`, stop it with `hotline down`");
         }
         Err(TryLockError::Error(error)) => return Err(error).context("run/up.lock"),
@@ -108,8 +93,7 @@ fn foreground(place: &Place) -> Result<()> {
     println!("Hotline, on this machine. State: {}", place.local.display());
     let built_before = place.program("media-node").exists();
     let mut parts = Parts::default();
-    let outcome = bring_up(place, &mut parts, started, built_before)
-        .and_then(|()| supervise(place, &mut parts));
+    let outcome = bring_up(place, &mut parts, started, built_before).and_then(|()| supervise(place, &mut parts));
     let stopped = parts.stop();
     run_state::clear(place);
     outcome.and(stopped)
@@ -131,23 +115,12 @@ impl Parts {
         println!("Stopping.");
         for (name, child, patience) in [
             ("media node", &mut self.node, Duration::from_secs(20)),
-            (
-                "local cloud (saves its state)",
-                &mut self.cloud,
-                Duration::from_secs(60),
-            ),
+            ("local cloud (saves its state)", &mut self.cloud, Duration::from_secs(60)),
         ] {
             if let Some(mut child) = child.take() {
                 stepped(name, || {
                     let clean = process::stop(&mut child, patience)?;
-                    Ok((
-                        (),
-                        if clean {
-                            "stopped".into()
-                        } else {
-                            "did not stop in time, killed".into()
-                        },
-                    ))
+                    Ok(((), if clean { "stopped".into() } else { "did not stop in time, killed".into() }))
                 })?;
             }
         }
@@ -156,11 +129,7 @@ impl Parts {
 }
 
 fn go_on() -> Result<()> {
-    if STOP.load(Ordering::SeqCst) {
-        bail!("interrupted")
-    } else {
-        Ok(())
-    }
+    if STOP.load(Ordering::SeqCst) { bail!("interrupted") } else { Ok(()) }
 }
 
 fn bring_up(place: &Place, parts: &mut Parts, started: Instant, warm: bool) -> Result<()> {
@@ -171,24 +140,11 @@ fn bring_up(place: &Place, parts: &mut Parts, started: Instant, warm: bool) -> R
         process::check_tcp_port(s.bind, s.cloud_port, "the local cloud", "cloud_port")?;
         process::check_udp_port(s.bind, s.sip_port, "the media node", "sip_port")?;
         process::check_tcp_port(s.bind, s.sip_port, "the media node", "sip_port")?;
-        process::check_tcp_port(
-            s.bind,
-            s.health_port,
-            "the media node's health page",
-            "health_port",
-        )?;
-        Ok((
-            (),
-            format!(
-                "cloud {}, sip {}, health {}",
-                s.cloud_port, s.sip_port, s.health_port
-            ),
-        ))
+        process::check_tcp_port(s.bind, s.health_port, "the media node's health page", "health_port")?;
+        Ok(((), format!("cloud {}, sip {}, health {}", s.cloud_port, s.sip_port, s.health_port)))
     })?;
     go_on()?;
-    stepped("local cloud's packages", || {
-        Ok(((), requirements::cloud_environment(place)?))
-    })?;
+    stepped("local cloud's packages", || Ok(((), requirements::cloud_environment(place)?)))?;
     go_on()?;
     stepped("build", || Ok(((), build::programs(place)?)))?;
     go_on()?;
@@ -207,11 +163,7 @@ fn bring_up(place: &Place, parts: &mut Parts, started: Instant, warm: bool) -> R
     state.node = parts.node.as_ref().map(std::process::Child::id);
     run_state::write(place, &state)?;
     let memory = process::resident_mib(std::process::id());
-    let (kind, target) = if warm {
-        ("warm", "20 s")
-    } else {
-        ("cold", "15 min")
-    };
+    let (kind, target) = if warm { ("warm", "20 s") } else { ("cold", "15 min") };
     println!(
         "  {kind} start took {} (target {target}); resident memory {memory} MiB (target 1536)",
         seconds(started.elapsed())
@@ -231,10 +183,7 @@ fn supervise(place: &Place, parts: &mut Parts) -> Result<()> {
             && let Some(status) = cloud.try_wait()?
         {
             parts.cloud = None;
-            bail!(
-                "the local cloud ended with {status}; its log: {}",
-                place.log("cloud").display()
-            );
+            bail!("the local cloud ended with {status}; its log: {}", place.log("cloud").display());
         }
         if let Some(node) = &mut parts.node
             && let Some(status) = node.try_wait()?
@@ -242,10 +191,7 @@ fn supervise(place: &Place, parts: &mut Parts) -> Result<()> {
             parts.node_restarts += 1;
             if parts.node_restarts > 20 {
                 parts.node = None;
-                bail!(
-                    "the media node died 20 times, last with {status}; its log: {}",
-                    place.log("node").display()
-                );
+                bail!("the media node died 20 times, last with {status}; its log: {}", place.log("node").display());
             }
             println!("The media node ended with {status}; starting it again.");
             std::thread::sleep(Duration::from_millis(200));

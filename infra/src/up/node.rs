@@ -16,41 +16,25 @@ pub fn start(place: &Place, stack: &Stack) -> Result<(Child, String)> {
     let log = place.log("node");
     let mut command = Command::new(place.program("media-node"));
     command.args(["--config".as_ref(), config_file(place, stack)?.as_os_str()]);
-    command
-        .envs(CLOUD_ENVIRONMENT)
-        .env("AWS_ENDPOINT_URL", place.cloud_url());
+    command.envs(CLOUD_ENVIRONMENT).env("AWS_ENDPOINT_URL", place.cloud_url());
     let mut child = process::spawn(&mut command, &log)?;
     let until = Instant::now() + Duration::from_secs(20);
-    let ready = format!(
-        "http://{}:{}/readyz",
-        place.settings.bind, place.settings.health_port
-    );
-    let config = ureq::Agent::config_builder()
-        .timeout_global(Some(Duration::from_secs(1)))
-        .build();
+    let ready = format!("http://{}:{}/readyz", place.settings.bind, place.settings.health_port);
+    let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(1))).build();
     let agent = ureq::Agent::from(config);
     while Instant::now() < until {
         if let Some(status) = child.try_wait()? {
             let text = std::fs::read_to_string(&log).unwrap_or_default();
             let tail: Vec<&str> = text.lines().rev().take(12).collect();
-            bail!(
-                "the media node ended with {status}:\n{}",
-                tail.into_iter().rev().collect::<Vec<_>>().join("\n")
-            );
+            bail!("the media node ended with {status}:\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
         }
         if agent.get(&ready).call().is_ok() {
-            return Ok((
-                child,
-                format!("sip {}:{}", place.settings.bind, place.settings.sip_port),
-            ));
+            return Ok((child, format!("sip {}:{}", place.settings.bind, place.settings.sip_port)));
         }
         std::thread::sleep(Duration::from_millis(30));
     }
     process::stop(&mut child, Duration::from_secs(5))?;
-    bail!(
-        "the media node was not ready within 20 s; its log: {}",
-        log.display()
-    )
+    bail!("the media node was not ready within 20 s; its log: {}", log.display())
 }
 
 /// Writes the node's settings from ours and the stack's outputs.
@@ -67,11 +51,7 @@ fn config_file(place: &Place, stack: &Stack) -> Result<PathBuf> {
          recordings_bucket = {recordings:?}\nprompts_bucket = {prompts:?}\n\n\
          [log]\nlevel = \"info\"\njson = true\n",
         data = place.local("node").display().to_string(),
-        trusted = if s.bind.is_loopback() {
-            "\"127.0.0.0/8\""
-        } else {
-            ""
-        },
+        trusted = if s.bind.is_loopback() { "\"127.0.0.0/8\"" } else { "" },
         bind = s.bind,
         min = s.rtp_port_min,
         max = s.rtp_port_max,

@@ -13,10 +13,7 @@ pub const MINISTACK: &str = "ministack[full]==1.5.33";
 pub fn check(place: &Place) -> Result<String> {
     let mut missing = Vec::new();
     let mut packages = Vec::new();
-    if !runs(
-        "python3",
-        &["-c", "import sys; sys.exit(sys.version_info < (3, 11))"],
-    ) {
+    if !runs("python3", &["-c", "import sys; sys.exit(sys.version_info < (3, 11))"]) {
         missing.push("Python 3.11 or newer as python3".to_owned());
         packages.push("python3");
     }
@@ -35,35 +32,21 @@ pub fn check(place: &Place) -> Result<String> {
     if missing.is_empty() {
         return Ok("python3, espeak-ng, cc".into());
     }
-    let command = format!(
-        "apt-get install -y --no-install-recommends {}",
-        packages.join(" ")
-    );
+    let command = format!("apt-get install -y --no-install-recommends {}", packages.join(" "));
     // SAFETY: geteuid(2) has no preconditions.
     let may_install = unsafe { libc::geteuid() } == 0 && runs("apt-get", &["--version"]);
     if !may_install {
-        bail!(
-            "missing: {}\n  install with: sudo {command}",
-            missing.join(", ")
-        );
+        bail!("missing: {}\n  install with: sudo {command}", missing.join(", "));
     }
     let log = place.log("install");
-    install(&packages, &log)
-        .with_context(|| format!("`{command}` failed; its output: {}", log.display()))?;
+    install(&packages, &log).with_context(|| format!("`{command}` failed; its output: {}", log.display()))?;
     Ok(format!("installed {}", packages.join(" ")))
 }
 
 fn install(packages: &[&str], log: &Path) -> Result<()> {
     std::fs::create_dir_all(log.parent().context("log folder")?)?;
     let out = std::fs::File::create(log)?;
-    for arguments in [
-        vec!["update"],
-        [
-            vec!["install", "-y", "--no-install-recommends"],
-            packages.to_vec(),
-        ]
-        .concat(),
-    ] {
+    for arguments in [vec!["update"], [vec!["install", "-y", "--no-install-recommends"], packages.to_vec()].concat()] {
         let status = Command::new("apt-get")
             .args(&arguments)
             .env("DEBIAN_FRONTEND", "noninteractive")
@@ -92,17 +75,12 @@ fn runs(program: &str, arguments: &[&str]) -> bool {
 pub fn cloud_environment(place: &Place) -> Result<String> {
     let venv = place.local("venv");
     let stamp = venv.join("hotline-stamp");
-    if std::fs::read_to_string(&stamp).is_ok_and(|s| s == MINISTACK)
-        && venv.join("bin/python").exists()
-    {
+    if std::fs::read_to_string(&stamp).is_ok_and(|s| s == MINISTACK) && venv.join("bin/python").exists() {
         return Ok(MINISTACK.into());
     }
     let log = place.log("install");
     std::fs::create_dir_all(log.parent().context("log folder")?)?;
-    let out = std::fs::File::options()
-        .create(true)
-        .append(true)
-        .open(&log)?;
+    let out = std::fs::File::options().create(true).append(true).open(&log)?;
     let run = |program: &Path, arguments: &[&str]| -> Result<()> {
         let status = Command::new(program)
             .args(arguments)
@@ -122,21 +100,8 @@ pub fn cloud_environment(place: &Place) -> Result<String> {
         )
     };
     let _ = std::fs::remove_dir_all(&venv);
-    run(
-        Path::new("python3"),
-        &["-m", "venv", &venv.display().to_string()],
-    )?;
-    run(
-        &venv.join("bin/python"),
-        &[
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            MINISTACK,
-        ],
-    )?;
+    run(Path::new("python3"), &["-m", "venv", &venv.display().to_string()])?;
+    run(&venv.join("bin/python"), &["-m", "pip", "install", "--quiet", "--disable-pip-version-check", MINISTACK])?;
     std::fs::write(&stamp, MINISTACK)?;
     Ok(format!("installed {MINISTACK}"))
 }

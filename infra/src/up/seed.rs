@@ -27,12 +27,8 @@ impl Secrets {
     fn read(place: &Place) -> Result<Self> {
         let file = place.local("demo-secrets.json");
         match std::fs::read_to_string(&file) {
-            Ok(text) => serde_json::from_str(&text).with_context(|| {
-                format!(
-                    "{} is damaged; start afresh with `hotline reset`",
-                    file.display()
-                )
-            }),
+            Ok(text) => serde_json::from_str(&text)
+                .with_context(|| format!("{} is damaged; start afresh with `hotline reset`", file.display())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(error).with_context(|| file.display().to_string()),
         }
@@ -42,11 +38,7 @@ impl Secrets {
         use std::os::unix::fs::OpenOptionsExt;
         let fresh = place.local("demo-secrets.json.new");
         let _ = std::fs::remove_file(&fresh);
-        let file = std::fs::File::options()
-            .create_new(true)
-            .write(true)
-            .mode(0o600)
-            .open(&fresh)?;
+        let file = std::fs::File::options().create_new(true).write(true).mode(0o600).open(&fresh)?;
         serde_json::to_writer_pretty(&file, self)?;
         file.sync_all()?;
         Ok(std::fs::rename(fresh, place.local("demo-secrets.json"))?)
@@ -59,10 +51,7 @@ impl Secrets {
         }
         let mut bytes = [0; 9];
         std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-        let password = format!(
-            "Demo-{}7a",
-            bytes.iter().map(|b| format!("{b:02x}")).collect::<String>()
-        );
+        let password = format!("Demo-{}7a", bytes.iter().map(|b| format!("{b:02x}")).collect::<String>());
         self.passwords.insert(name.into(), password.clone());
         self.write(place)?;
         Ok(password)
@@ -78,13 +67,7 @@ struct Person {
 }
 
 const PEOPLE: [Person; 3] = [
-    Person {
-        role: "supervisor",
-        name: "lin@demo.example",
-        display_name: "Lin (supervisor)",
-        queues: &[],
-        skills: &[],
-    },
+    Person { role: "supervisor", name: "lin@demo.example", display_name: "Lin (supervisor)", queues: &[], skills: &[] },
     Person {
         role: "agent",
         name: "fang@demo.example",
@@ -127,7 +110,10 @@ pub fn seed(place: &Place, stack: &Stack) -> Result<(Endpoints, String)> {
         made.push("tenant");
     }
     let admin = api.sign_in(admin_name, &admin_password).with_context(|| {
-        format!("the demo tenant exists, but {} does not hold its password: start afresh with `hotline reset`", place.local("demo-secrets.json").display())
+        format!(
+            "the demo tenant exists, but {} does not hold its password: start afresh with `hotline reset`",
+            place.local("demo-secrets.json").display()
+        )
     })?;
     configure(place, &admin, &mut made)?;
     let mut users = people(place, &admin, &mut secrets, &mut made)?;
@@ -140,10 +126,7 @@ pub fn seed(place: &Place, stack: &Stack) -> Result<(Endpoints, String)> {
     let tenant = me["tenant"].as_str().context("tenant")?.to_owned();
     let dids = operator.get("/v1/dids")?;
     if !items(&dids).any(|d| d["number"] == DID) {
-        operator.put(
-            &format!("/v1/dids/{}", encode(DID)),
-            &json!({"tenant": SLUG, "flow": "demo"}),
-        )?;
+        operator.put(&format!("/v1/dids/{}", encode(DID)), &json!({"tenant": SLUG, "flow": "demo"}))?;
         made.push("number");
     }
     let access = |role: &str, name: &str, password: String| UserAccess {
@@ -164,33 +147,24 @@ pub fn seed(place: &Place, stack: &Stack) -> Result<(Endpoints, String)> {
         users,
         recordings_bucket: stack.output("RecordingsBucket")?.into(),
     };
-    Ok((
-        endpoints,
-        if made.is_empty() {
-            "all there".into()
-        } else {
-            format!("made {}", made.join(", "))
-        },
-    ))
+    Ok((endpoints, if made.is_empty() { "all there".into() } else { format!("made {}", made.join(", ")) }))
 }
 
 /// Queues and the office calendar (open day and night until somebody changes it).
 fn configure(place: &Place, admin: &Client, made: &mut Vec<&'static str>) -> Result<()> {
     let before = made.len();
     let day = json!([{"from": "00:00", "to": "24:00"}]);
-    let week: BTreeMap<&str, &Value> = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-        .into_iter()
-        .map(|d| (d, &day))
-        .collect();
+    let week: BTreeMap<&str, &Value> =
+        ["mon", "tue", "wed", "thu", "fri", "sat", "sun"].into_iter().map(|d| (d, &day)).collect();
     if missing(admin.get("/v1/calendars/office"))? {
-        admin.put("/v1/calendars/office", &json!({"name": "office", "time_zone": "Asia/Shanghai", "weekly": week, "holidays": []}))?;
+        admin.put(
+            "/v1/calendars/office",
+            &json!({"name": "office", "time_zone": "Asia/Shanghai", "weekly": week, "holidays": []}),
+        )?;
         made.push("calendar");
     }
-    for (name, shown) in [
-        ("technical", "Technical 技术"),
-        ("billing", "Billing 账单"),
-        ("general", "General 综合"),
-    ] {
+    for (name, shown) in [("technical", "Technical 技术"), ("billing", "Billing 账单"), ("general", "General 综合")]
+    {
         let path = format!("/v1/queues/{name}");
         if missing(admin.get(&path))? {
             admin.put(
@@ -257,13 +231,7 @@ fn people(
 
 fn keep_phone(place: &Place, secrets: &mut Secrets, name: &str, sip: &Value) -> Result<()> {
     if let (Some(user), Some(password)) = (sip["user"].as_str(), sip["password"].as_str()) {
-        secrets.sip.insert(
-            name.into(),
-            SipAccount {
-                user: user.into(),
-                password: password.into(),
-            },
-        );
+        secrets.sip.insert(name.into(), SipAccount { user: user.into(), password: password.into() });
         secrets.write(place)?;
     }
     Ok(())

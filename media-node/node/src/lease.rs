@@ -100,10 +100,47 @@ pub async fn housekeeping(shared: Arc<Shared>) {
     loop {
         interval.tick().await;
         phones_gone(&shared, shared.registrar.expire(Instant::now()));
+        save_phones(&shared).await;
         if let Decider::Local(stand_alone) = &shared.decider {
             for command in stand_alone.tick(clock::wall()) {
                 shared.mail_contact(command.contact, Mail::Command(command));
             }
+        }
+    }
+}
+
+/// The file in which registrations are kept.
+fn phones_file(shared: &Shared) -> std::path::PathBuf {
+    shared.config.node.data_dir.join("registrations.json")
+}
+
+/// Writes changed registrations down.
+async fn save_phones(shared: &Arc<Shared>) {
+    let Some(text) = shared.registrar.changed(Instant::now(), clock::wall()) else {
+        return;
+    };
+    let path = phones_file(shared);
+    let written = tokio::task::spawn_blocking(move || crate::registrar::write(&path, &text)).await;
+    if !matches!(written, Ok(Ok(()))) {
+        tracing::warn!(?written, "registrations could not be written down: a restart would forget the phones");
+    }
+}
+
+/// Takes over the phones of an earlier process and tells the directory of them.
+pub fn restore_phones(shared: &Shared) {
+    let path = phones_file(shared);
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        return;
+    };
+    let locals: Vec<_> = shared.udp.iter().map(|l| l.local).collect();
+    match shared.registrar.restore(&text, &locals, Instant::now(), clock::wall()) {
+        Ok(owners) => {
+            for (owner, expires) in owners {
+                phone(shared, owner, Some(expires));
+            }
+        }
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "registrations cannot be read: phones must register again");
         }
     }
 }

@@ -89,6 +89,7 @@ pub struct Node {
     trusted: Arc<RwLock<Vec<Network>>>,
     commands: Option<Arc<dyn NodeCommands>>,
     workers: Vec<JoinHandle<()>>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
     uploads: Option<JoinHandle<()>>,
     engine: MediaEngine,
     http: Option<SocketAddr>,
@@ -160,6 +161,7 @@ impl Node {
             config,
         });
         shared.streams.attach(&shared);
+        lease::restore_phones(&shared);
 
         let session_config = Arc::new(session_config(&shared));
         let mut workers = Vec::new();
@@ -175,22 +177,23 @@ impl Node {
         let uploader = engine.uploader(UploaderConfig::default());
         let uploads = uploads::start(shared.clone(), uploader).map_err(io_error("the upload thread"))?;
 
+        let mut tasks = Vec::new();
         if let Some(queue) = &commands {
             // Agents are only sent here once their commands can arrive.
             let opened = commands::open(&shared, queue.as_ref());
             if tokio::time::timeout(Duration::from_secs(10), opened).await.is_err() {
                 tracing::error!("the command queue is not open yet; it is tried on");
             }
-            tokio::spawn(commands::receive(shared.clone(), queue.clone()));
+            tasks.push(tokio::spawn(commands::receive(shared.clone(), queue.clone())));
         }
         for (listener, local) in tcp {
-            tokio::spawn(streams::accept(shared.clone(), listener, local));
+            tasks.push(tokio::spawn(streams::accept(shared.clone(), listener, local)));
         }
-        tokio::spawn(lease::renew(shared.clone()));
-        tokio::spawn(lease::housekeeping(shared.clone()));
+        tasks.push(tokio::spawn(lease::renew(shared.clone())));
+        tasks.push(tokio::spawn(lease::housekeeping(shared.clone())));
         let http = web.as_ref().and_then(|l| l.local_addr().ok());
         if let Some(listener) = web {
-            tokio::spawn(http::serve(shared.clone(), listener));
+            tasks.push(tokio::spawn(http::serve(shared.clone(), listener)));
         }
         tracing::info!(
             node = %shared.node,
@@ -200,7 +203,7 @@ impl Node {
             media_threads = shared.config.media_threads(),
             "ready"
         );
-        Ok(Node { shared, trusted, commands, workers, uploads: Some(uploads), engine, http })
+        Ok(Node { shared, trusted, commands, workers, tasks, uploads: Some(uploads), engine, http })
     }
 
     /// Where SIP over UDP is received, for tests that ask for any port.
@@ -291,8 +294,13 @@ impl Node {
         true
     }
 
-    /// Ends all threads; calls that are left end without a word to anybody.
-    pub fn stop(self) {
+    /// Ends all threads and tasks; calls that are left end without a word to anybody. Not to be
+    /// called from within an async task.
+    pub fn stop(mut self) {
+        for task in self.tasks.drain(..) {
+            task.abort();
+            let _ = self.shared.runtime.block_on(task);
+        }
         self.mail_all(|| Mail::Stop);
         for worker in self.workers {
             let _ = worker.join();

@@ -241,6 +241,28 @@ fn a_registered_agent_is_rung_by_a_command_and_talks() {
 }
 
 #[test]
+fn a_restarted_node_still_finds_its_phones() {
+    let around = Surroundings::new();
+    let mut node = start("restart", "42400-42499", || around.source(), &[]);
+    let mut agent = Peer::new(node.sip);
+    agent.auto_answer_hz = Some(880.0);
+    agent.register("fang", "secret", 600);
+    until("the registration", &mut [&mut agent], |p| p[0].registered == Some(Ok(600)));
+    let file = node.folder.join("registrations.json");
+    until("its writing down", &mut [&mut agent], |_| file.exists());
+    around.functions.directory.lock().unwrap().clear();
+
+    node.restart(around.source());
+    assert_eq!(node.metric("phones"), 1);
+    until("the phone's lease", &mut [&mut agent], |_| matches!(around.functions.phone_until(), Some(Some(_))));
+    let mut caller = Peer::new(node.sip);
+    let line = caller.dial("1", 440.0);
+    until("music", &mut [&mut caller, &mut agent], |p| p[0].lines[line].hears(300.0, 300) > 0.9);
+    around.ring(1, around.functions.contact(0).unwrap(), node.node().id());
+    until("the agent's voice", &mut [&mut caller, &mut agent], |p| p[0].lines[line].hears(880.0, 300) > 0.9);
+}
+
+#[test]
 fn prompts_come_from_objects_and_the_fallback_keeps_the_caller() {
     let around = Surroundings::new();
     let samples: Vec<u8> = (0..8_000)

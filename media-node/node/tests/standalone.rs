@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Peer, file, share, start, until};
+use common::{Peer, file, find, share, start, until};
 use hotline_rtp::api::Law;
 
 #[test]
@@ -84,17 +84,6 @@ fn a_bridge_carries_both_voices_and_records_them_apart() {
         serde_json::from_slice(&std::fs::read(manifest).unwrap()).unwrap();
     assert!(manifest.complete);
     assert_eq!(manifest.chunks.iter().map(|c| c.bytes).sum::<u64>(), bytes.len() as u64);
-}
-
-fn find(folder: &std::path::Path, into: &mut Vec<std::path::PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            find(&path, into);
-        } else {
-            into.push(path);
-        }
-    }
 }
 
 #[test]

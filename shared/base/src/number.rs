@@ -13,7 +13,9 @@ pub struct E164(String);
 
 /// A text that is no international number.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not an international number: write '+', the country code and the number, 3 to 15 digits in all, such as +8613800138000")]
+#[error(
+    "not an international number: write '+', the country code and the number, 3 to 15 digits in all, such as +8613800138000"
+)]
 pub struct E164Error;
 
 impl E164 {
@@ -26,12 +28,10 @@ impl E164 {
 impl FromStr for E164 {
     type Err = E164Error;
     fn from_str(text: &str) -> Result<Self, E164Error> {
-        let cleaned: String =
-            text.chars().filter(|c| !matches!(c, ' ' | '-' | '(' | ')' | '.')).take(32).collect();
+        let cleaned: String = text.chars().filter(|c| !matches!(c, ' ' | '-' | '(' | ')' | '.')).take(32).collect();
         let digits = cleaned.strip_prefix('+').ok_or(E164Error)?;
-        let good = (3..=15).contains(&digits.len())
-            && digits.bytes().all(|b| b.is_ascii_digit())
-            && !digits.starts_with('0');
+        let good =
+            (3..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0');
         if good { Ok(Self(cleaned)) } else { Err(E164Error) }
     }
 }

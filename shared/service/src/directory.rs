@@ -43,8 +43,8 @@ pub async fn handle(service: &Service, input: DirectoryInput) -> Result<Director
         DirectoryInput::NodeAlive { node, sip_address, calls, draining, expires, started_at } => {
             let now = service.now();
             let expires = expires.min(now.plus_ms(nodes::MAX_LEASE_MS));
-            let lease = Lease { node, sip_address, calls, draining, expires, started_at, seen_at: now };
-            nodes::renew(service, &lease).await?;
+            let lease = Lease { node, sip_address, calls, draining, expires, started_at, tidied: false, seen_at: now };
+            nodes::renew(service, lease).await?;
             Ok(DirectoryOutput::Noted)
         }
     }

@@ -12,6 +12,7 @@ use hotline_routing::agent::StateName;
 use hotline_routing::{AgentFact, AgentMachine};
 use hotline_sla::Priority;
 use hotline_ticket::{Action, Actor, Opening, Requester, TicketType, ticket_of};
+use hotline_wire::push::{OfferChange, PushEvent};
 use serde::de::DeserializeOwned;
 
 use crate::views::HANDLE_PARTITION;
@@ -33,7 +34,14 @@ pub async fn consume(service: &Service, fact: &FactRow) -> Result<(), ServiceErr
         Ok(()) => {}
     }
     count(service, fact).await?;
-    for (audience, event) in pushes::events(fact) {
+    for (audience, mut event) in pushes::events(fact) {
+        if let PushEvent::Offer { contact, change: OfferChange::Made { caller, category, .. }, .. } = &mut event
+            && let Some(state) = contacts::get(service, fact.subject.tenant, *contact).await?
+        {
+            // Who rings: the agent sees it before answering.
+            *category = state.cursor.category.as_ref().map(ToString::to_string);
+            *caller = state.from;
+        }
         live::push(service, fact.subject.tenant, audience, &event).await?;
     }
     Ok(())

@@ -7,7 +7,7 @@ use hotline_ports::runner::derived_input;
 use hotline_wire::node::{CallEvent, CallInput, Decision, EndCause, Prompt, Verb};
 
 use crate::config::{self, Did, Kind};
-use crate::{Service, ServiceError, contacts, setting, sounds};
+use crate::{Service, ServiceError, contacts, nodes, setting, sounds};
 
 /// A hang-up that overtook its arrival is remembered so long, milliseconds.
 const TOMBSTONE_MS: i64 = 3_600_000;
@@ -43,11 +43,18 @@ pub async fn handle(service: &Service, input: CallInput) -> Result<Decision, Ser
         }
         other => other?,
     };
-    if arriving.is_some() && stepped.contact.is_alive() && buried(service, contact).await? {
-        let id = derived_input(&["tombstone", &contact.to_string()]);
-        let event = CallEvent::CallEnded { cause: EndCause::Cancelled, quality: None };
-        let step = Event::Node { tenant, contact, node, seq, at, event };
-        stepped = contacts::step(service, tenant, contact, id, step, None).await?;
+    if arriving.is_some() && stepped.contact.is_alive() {
+        let (buried, lost) =
+            futures::future::join(buried(service, contact), nodes::has_lost(service, node, contact)).await;
+        if buried? {
+            let id = derived_input(&["tombstone", &contact.to_string()]);
+            let event = CallEvent::CallEnded { cause: EndCause::Cancelled, quality: None };
+            let step = Event::Node { tenant, contact, node, seq, at, event };
+            stepped = contacts::step(service, tenant, contact, id, step, None).await?;
+        } else if lost? {
+            let id = derived_input(&["node-lost", &node.to_string(), &contact.to_string()]);
+            stepped = contacts::step(service, tenant, contact, id, Event::NodeLost { node }, None).await?;
+        }
     }
     if !stepped.moved_on {
         return Ok(hotline_contact::decision(&stepped.contact, seq, &event));

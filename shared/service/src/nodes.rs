@@ -5,6 +5,7 @@ use hotline_contact::{Event, node_partition};
 use hotline_ports::runner::derived_input;
 use hotline_ports::{Fault, Range};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 use crate::{Service, ServiceError, agents, contacts};
 
@@ -16,6 +17,10 @@ const GRACE_MS: i64 = 5_000;
 const PAGE: usize = 500;
 
 const NODES: &str = "nodes";
+/// Which lapses were dealt with: node → the moment at which its lease had lapsed.
+const ENDED: &str = "nodes-ended";
+/// A lapsed lease is forgotten after this, milliseconds.
+const FORGET_MS: i64 = 3_600_000;
 
 /// A node's lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +38,9 @@ pub struct Lease {
     /// When the node's present process started, by its own clock.
     #[serde(default)]
     pub started_at: Option<Timestamp>,
+    /// The calls of the node's former lives were ended.
+    #[serde(default)]
+    pub tidied: bool,
     /// When it was renewed last.
     pub seen_at: Timestamp,
 }
@@ -42,39 +50,58 @@ pub struct Lease {
 ///
 /// # Errors
 /// Faults of the store; the next renewal does what was left undone.
-pub(crate) async fn renew(service: &Service, lease: &Lease) -> Result<(), ServiceError> {
-    let store = &service.ports.store;
-    if let Some(started_at) = lease.started_at {
-        let node = lease.node.to_string();
-        let range = Range {
-            tenant: TenantId::PLATFORM,
-            partition: NODES,
-            from: Some(&node),
-            below: None,
-            limit: 1,
-            descending: false,
-        };
-        let rows = store.rows(range).await?;
-        let row = rows.first().filter(|row| row.sort == node);
-        let before: Option<Lease> = row.and_then(|row| serde_json::from_str(&row.body).ok());
-        match before.and_then(|before| before.started_at) {
-            Some(before) if before == started_at => {}
-            // A report that was overtaken by one of the node's next life.
-            Some(before) if before > started_at => return Ok(()),
-            _ => {
-                let lost = end_contacts(service, lease.node, Some(started_at)).await?;
-                if lost > 0 {
-                    tracing::warn!(%node, lost, "the node was started anew and has lost its calls");
-                }
-            }
-        }
+pub(crate) async fn renew(service: &Service, lease: Lease) -> Result<(), ServiceError> {
+    let Some(started_at) = lease.started_at else {
+        return write(service, &Lease { tidied: true, ..lease }).await;
+    };
+    let before = get(service, lease.node).await?;
+    if before.as_ref().and_then(|before| before.started_at).is_some_and(|before| before > started_at) {
+        // A report that was overtaken by one of the node's next life.
+        return Ok(());
     }
+    if before.is_some_and(|before| before.started_at == Some(started_at) && before.tidied) {
+        return write(service, &Lease { tidied: true, ..lease }).await;
+    }
+    // Written before it is looked: a call that arrives late sees this life, or is seen here.
+    write(service, &Lease { tidied: false, ..lease.clone() }).await?;
+    let lost = end_contacts(service, lease.node, Some(started_at)).await?;
+    if lost > 0 {
+        tracing::warn!(node = %lease.node, lost, "the node was started anew and has lost its calls");
+    }
+    write(service, &Lease { tidied: true, ..lease }).await
+}
+
+async fn write(service: &Service, lease: &Lease) -> Result<(), ServiceError> {
     let row = IndexRow {
         partition: NODES.into(),
         sort: lease.node.to_string(),
         body: serde_json::to_string(lease).map_err(|e| Fault::permanent("nodes", e))?,
     };
-    Ok(store.put_row(TenantId::PLATFORM, row, None).await?)
+    Ok(service.ports.store.put_row(TenantId::PLATFORM, row, None).await?)
+}
+
+async fn get(service: &Service, node: NodeId) -> Result<Option<Lease>, ServiceError> {
+    let sort = node.to_string();
+    let from = Some(sort.as_str());
+    let range = Range { tenant: TenantId::PLATFORM, partition: NODES, from, below: None, limit: 1, descending: false };
+    let rows = service.ports.store.rows(range).await?;
+    let row = rows.first().filter(|row| row.sort == sort);
+    Ok(row.and_then(|row| serde_json::from_str(&row.body).ok()))
+}
+
+/// Whether a node had died after it named this contact: a call whose arrival was told late. A node
+/// without a lease is given the benefit of the doubt: it may have started a moment ago.
+///
+/// # Errors
+/// A fault of the store.
+pub(crate) async fn has_lost(service: &Service, node: NodeId, contact: ContactId) -> Result<bool, ServiceError> {
+    let lease = get(service, node).await?;
+    Ok(lease.is_some_and(|lease| {
+        // A call that it named after the lapse shows that it lives and only its reports are lost.
+        let named_at = contact.created_at();
+        let lapsed = lease.expires.plus_ms(GRACE_MS) <= service.now() && named_at <= lease.expires;
+        lapsed || lease.started_at.is_some_and(|started_at| started_at > named_at)
+    }))
 }
 
 /// All leases, lapsed ones included.
@@ -86,21 +113,31 @@ pub async fn list(service: &Service) -> Result<Vec<Lease>, ServiceError> {
     Ok(rows.iter().filter_map(|row| serde_json::from_str(&row.body).ok()).collect())
 }
 
-/// Ends the contacts of nodes whose lease lapsed and forgets those nodes; gives how many contacts.
+/// Ends the contacts of nodes whose lease lapsed; gives how many. The leases stay for an hour, so
+/// that a call which arrives late finds its node dead.
 ///
 /// # Errors
 /// Faults of the store; what was not done is done by the next check.
 pub async fn check_leases(service: &Service) -> Result<usize, ServiceError> {
     let now = service.now();
+    let store = &service.ports.store;
+    let ended: BTreeMap<String, String> =
+        page(service, TenantId::PLATFORM, ENDED).await?.into_iter().map(|row| (row.sort, row.body)).collect();
     let mut lost = 0;
     for lease in list(service).await? {
         if lease.expires.plus_ms(GRACE_MS) > now {
             continue;
         }
-        tracing::warn!(node = %lease.node, calls = lease.calls, "the lease of a node lapsed");
-        lost += end_contacts(service, lease.node, None).await?;
-        let node = lease.node.to_string();
-        service.ports.store.delete_row(TenantId::PLATFORM, NODES, &node).await?;
+        let (node, lapse) = (lease.node.to_string(), lease.expires.as_millis().to_string());
+        if ended.get(&node) != Some(&lapse) {
+            tracing::warn!(node, calls = lease.calls, "the lease of a node lapsed");
+            lost += end_contacts(service, lease.node, None).await?;
+            let row = IndexRow { partition: ENDED.into(), sort: node, body: lapse };
+            store.put_row(TenantId::PLATFORM, row, Some(now.plus_ms(2 * FORGET_MS))).await?;
+        } else if now.since_ms(lease.expires) > FORGET_MS {
+            store.delete_row(TenantId::PLATFORM, NODES, &node).await?;
+            store.delete_row(TenantId::PLATFORM, ENDED, &node).await?;
+        }
     }
     Ok(lost)
 }

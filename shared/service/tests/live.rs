@@ -61,6 +61,10 @@ fn consoles_hear_what_concerns_them() {
     world.send(&mut call, CallEvent::OfferAnswered { offer: ring.offer });
     world.send(&mut call, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
     let sent = world.memory.push.take();
+    assert!(
+        sent.iter().any(|(to, body)| to == "agent" && body.contains(common::CALLER)),
+        "who rings is shown before the answer"
+    );
     let agent = heard(&world, "agent", &sent);
     assert!(agent.contains(&"offer".to_string()) && agent.contains(&"queue".to_string()), "{agent:?}");
     assert!(!agent.contains(&"contact".to_string()), "journeys are for supervisors");

@@ -5,10 +5,7 @@
 //! want of a call at another time arrives as a [`NodeCommand`] on the node's own queue. The node
 //! holds no policy.
 
-use hotline_base::{
-    AgentId, CommandId, ContactId, Lang, NodeId, OfferId, RecordingId, Redacted, TenantId,
-    Timestamp,
-};
+use hotline_base::{AgentId, CommandId, ContactId, Lang, NodeId, OfferId, RecordingId, Redacted, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Something happened to a call.

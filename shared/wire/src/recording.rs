@@ -158,11 +158,7 @@ mod tests {
     #[test]
     fn keys_sort_by_sequence_and_start_with_the_tenant() {
         let at = Timestamp::from_millis(1);
-        let (tenant, contact, recording) = (
-            TenantId::new(at, 1),
-            ContactId::new(at, 2),
-            RecordingId::new(at, 3),
-        );
+        let (tenant, contact, recording) = (TenantId::new(at, 1), ContactId::new(at, 2), RecordingId::new(at, 3));
         let nine = chunk_key(tenant, contact, recording, 9);
         let ten = chunk_key(tenant, contact, recording, 10);
         assert!(nine < ten);

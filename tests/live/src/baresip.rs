@@ -78,27 +78,17 @@ impl Baresip {
             .stderr(log)
             .spawn()
             .context("cannot start baresip (Debian package baresip-core)")?;
-        let phone = Self {
-            child,
-            folder: folder.to_path_buf(),
-            control_port: setup.control_port,
-        };
+        let phone = Self { child, folder: folder.to_path_buf(), control_port: setup.control_port };
         eventually(Duration::from_secs(10), || {
             let log = phone.log();
-            if log.contains("200 OK") {
-                Ok(())
-            } else {
-                bail!("baresip has not registered:\n{log}")
-            }
+            if log.contains("200 OK") { Ok(()) } else { bail!("baresip has not registered:\n{log}") }
         })?;
         Ok(phone)
     }
 
     /// What it has printed.
     pub fn log(&self) -> String {
-        std::fs::read(self.folder.join("log"))
-            .map(|b| String::from_utf8_lossy(&b).into_owned())
-            .unwrap_or_default()
+        std::fs::read(self.folder.join("log")).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default()
     }
 
     /// Hangs up whatever call there is.
@@ -107,8 +97,7 @@ impl Baresip {
     }
 
     fn control(&self, command: &str) -> Result<()> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.control_port))
-            .context("baresip's control port")?;
+        let mut stream = TcpStream::connect(("127.0.0.1", self.control_port)).context("baresip's control port")?;
         stream.set_read_timeout(Some(Duration::from_secs(2)))?;
         // A netstring: RFC-less, length and colon before, comma behind.
         write!(stream, "{}:{command},", command.len())?;

@@ -6,17 +6,11 @@ use std::path::Path;
 
 /// Writes a mono 16-bit WAV with a steady tone.
 pub fn write_tone(file: &Path, hz: f64, seconds: u32, rate: u32) -> Result<()> {
-    let spec = hound::WavSpec {
-        channels: 1,
-        sample_rate: rate,
-        bits_per_sample: 16,
-        sample_format: hound::SampleFormat::Int,
-    };
-    let mut writer =
-        hound::WavWriter::create(file, spec).with_context(|| file.display().to_string())?;
+    let spec =
+        hound::WavSpec { channels: 1, sample_rate: rate, bits_per_sample: 16, sample_format: hound::SampleFormat::Int };
+    let mut writer = hound::WavWriter::create(file, spec).with_context(|| file.display().to_string())?;
     for n in 0..rate * seconds {
-        writer
-            .write_sample(((TAU * hz * f64::from(n) / f64::from(rate)).sin() * 9_000.0) as i16)?;
+        writer.write_sample(((TAU * hz * f64::from(n) / f64::from(rate)).sin() * 9_000.0) as i16)?;
     }
     Ok(writer.finalize()?)
 }
@@ -56,9 +50,8 @@ mod tests {
 
     #[test]
     fn a_tone_is_heard_and_another_is_not() {
-        let samples: Vec<i16> = (0..8_000)
-            .map(|n| ((TAU * 440.0 * f64::from(n) / 8_000.0).sin() * 8_000.0) as i16)
-            .collect();
+        let samples: Vec<i16> =
+            (0..8_000).map(|n| ((TAU * 440.0 * f64::from(n) / 8_000.0).sin() * 8_000.0) as i16).collect();
         assert_eq!(tone_ms(&samples, 440.0, 8_000), 1_000);
         assert_eq!(tone_ms(&samples, 880.0, 8_000), 0);
         assert_eq!(tone_ms(&[0; 8_000], 440.0, 8_000), 0);

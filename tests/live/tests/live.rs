@@ -12,44 +12,24 @@ use std::time::Instant;
 type Scenario = (&'static str, fn(&mut Hotline) -> Result<()>);
 
 const SCENARIOS: [Scenario; 8] = [
-    (
-        "a_caller_and_a_baresip_agent_talk_and_everything_is_kept",
-        scenarios::journey::run,
-    ),
-    (
-        "a_killed_node_loses_no_recording_and_no_contact",
-        scenarios::killed_node::run,
-    ),
-    (
-        "an_unknown_number_is_heard_and_refused",
-        scenarios::unknown_number::run,
-    ),
+    ("a_caller_and_a_baresip_agent_talk_and_everything_is_kept", scenarios::journey::run),
+    ("a_killed_node_loses_no_recording_and_no_contact", scenarios::killed_node::run),
+    ("an_unknown_number_is_heard_and_refused", scenarios::unknown_number::run),
     ("sipp_calls_over_udp_and_tcp", scenarios::sipp::run),
-    (
-        "the_cloud_pauses_and_the_caller_stays",
-        scenarios::cloud_away::run,
-    ),
-    (
-        "hotline_call_shows_a_call_without_a_phone",
-        scenarios::built_in_call::run,
-    ),
+    ("the_cloud_pauses_and_the_caller_stays", scenarios::cloud_away::run),
+    ("hotline_call_shows_a_call_without_a_phone", scenarios::built_in_call::run),
     ("wrong_use_gets_a_clear_answer", scenarios::wrong_use::run),
     ("the_state_survives_down_and_up", scenarios::survives::run),
 ];
 
 fn main() -> ExitCode {
-    let filter: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|a| !a.starts_with("--"))
-        .collect();
+    let filter: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let wanted = |name: &str| filter.is_empty() || filter.iter().any(|f| name.contains(f.as_str()));
     let mut hotline = match Hotline::fresh() {
         Ok(hotline) => hotline,
         Err(error) => {
             println!("the hotline did not start: {error:#}");
-            println!(
-                "test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out"
-            );
+            println!("test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out");
             return ExitCode::FAILURE;
         }
     };
@@ -72,12 +52,6 @@ fn main() -> ExitCode {
     }
     drop(hotline);
     let word = if failed == 0 { "ok" } else { "FAILED" };
-    println!(
-        "test result: {word}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out"
-    );
-    if failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    println!("test result: {word}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -122,12 +122,18 @@ impl Shell {
     pub async fn run(mut self, mut asks: mpsc::Receiver<(Ask, oneshot::Sender<Result<(), PhoneError>>)>) {
         let mut rtp_buffer = vec![0; 2_048];
         let mut tick = tokio::time::interval(Duration::from_millis(20));
+        let mut sounded = false;
         loop {
             self.flush().await;
             let far = Instant::now() + Duration::from_secs(3_600);
             let answer_at = self.call.as_ref().and_then(|c| c.answer_at);
             let due = [self.endpoint.poll_timeout(), answer_at].into_iter().flatten().min().unwrap_or(far);
             let sounding = self.call.as_ref().is_some_and(|c| c.agreed.is_some());
+            if sounding && !sounded {
+                // Else all ticks of the silence before would come at once.
+                tick.reset();
+            }
+            sounded = sounding;
             tokio::select! {
                 came = self.wire.receive() => match came {
                     Came::Message { from, bytes } => self.take(from, &bytes),

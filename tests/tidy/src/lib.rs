@@ -56,7 +56,11 @@ pub fn workspace() -> Result<(BTreeMap<String, Member>, BTreeSet<String>)> {
         let (mut dependencies, mut optional) = (BTreeSet::new(), BTreeSet::new());
         for (dependency, detail) in manifest.get("dependencies").and_then(|d| d.as_table()).into_iter().flatten() {
             let is_optional = detail.get("optional").and_then(|o| o.as_bool()).unwrap_or(false);
-            if is_optional { optional.insert(dependency.clone()) } else { dependencies.insert(dependency.clone()) };
+            if is_optional {
+                optional.insert(dependency.clone())
+            } else {
+                dependencies.insert(dependency.clone())
+            };
         }
         members.insert(name, Member { folder, dependencies, optional });
     }

@@ -5,8 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Crates without clock, randomness, I/O, threads or async.
 const PURE: &[&str] = &[
-    "shared/base", "shared/flow", "shared/routing", "shared/sla", "shared/ticket", "shared/contact", "shared/report",
-    "shared/wire", "media-node/sip", "media-node/session",
+    "shared/base",
+    "shared/flow",
+    "shared/routing",
+    "shared/sla",
+    "shared/ticket",
+    "shared/contact",
+    "shared/report",
+    "shared/wire",
+    "media-node/sip",
+    "media-node/session",
 ];
 
 /// The deploy tool speaks CloudFormation; everything else meets the cloud through `hotline-aws`.
@@ -15,8 +23,24 @@ const MAY_NAME_THE_SDK: &[&str] = &["hotline-aws", "hotline-cloud"];
 #[test]
 fn pure_crates_touch_nothing_outside() {
     let forbidden = [
-        "Instant::now", "SystemTime", "std::fs", "std::io::Read", "std::io::Write", "std::process", "std::thread", "std::env::",
-        "TcpStream", "UdpSocket", "TcpListener", "tokio::", "async fn", "async move", "rand::", "getrandom", "println!", "eprintln!",
+        "Instant::now",
+        "SystemTime",
+        "std::fs",
+        "std::io::Read",
+        "std::io::Write",
+        "std::process",
+        "std::thread",
+        "std::env::",
+        "TcpStream",
+        "UdpSocket",
+        "TcpListener",
+        "tokio::",
+        "async fn",
+        "async move",
+        "rand::",
+        "getrandom",
+        "println!",
+        "eprintln!",
     ];
     let mut wrong = Vec::new();
     for folder in PURE {
@@ -117,7 +141,8 @@ fn nothing_is_left_half_said() {
 fn no_path_of_a_developers_machine() {
     let words = ["/home/", concat!("/wo", "rk/"), concat!("/ro", "ot/")];
     let mut wrong = Vec::new();
-    for file in files(&root(), &[".rs", ".toml", ".yaml", ".yml", ".py", ".sh", ".md", ".json", ".ts", ".tsx"]).unwrap() {
+    for file in files(&root(), &[".rs", ".toml", ".yaml", ".yml", ".py", ".sh", ".md", ".json", ".ts", ".tsx"]).unwrap()
+    {
         let text = std::fs::read_to_string(&file).unwrap_or_default();
         if let Some(word) = words.iter().find(|w| text.contains(**w)).filter(|_| !file.ends_with("tests/tidy.rs")) {
             wrong.push(format!("{}: {word}", file.strip_prefix(root()).unwrap().display()));

@@ -86,6 +86,9 @@ impl Worker {
         self.by_contact.insert(contact, slot);
         if traced {
             self.traced.insert(invite.sip_call_id.clone(), contact);
+            let headers: String = invite.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
+            let message = crate::trace::redacted(format!("INVITE {} SIP/2.0\n{headers}", invite.uri).as_bytes());
+            tracing::info!(%contact, direction = "in", peer = %invite.path.remote, message, "sip");
         }
         let entry = Entry {
             session,

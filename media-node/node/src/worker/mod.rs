@@ -282,7 +282,9 @@ impl Worker {
         let Some(entry) = self.slots.get_mut(slot).and_then(Option::as_mut) else {
             return;
         };
-        if let Some(due) = entry.session.poll_timeout()
+        // Never in the past: a session that is always due must not stop the others.
+        let soonest = Instant::now() + Duration::from_millis(1);
+        if let Some(due) = entry.session.poll_timeout().map(|due| due.max(soonest))
             && entry.armed.is_none_or(|armed| due < armed)
         {
             entry.armed = Some(due);

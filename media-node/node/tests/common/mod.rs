@@ -345,6 +345,15 @@ pub fn file(text: &str) -> Source {
 }
 
 impl Running {
+    /// Ends the node without a word and starts another at the same addresses and folder.
+    pub fn restart(&mut self, source: Source) {
+        self.node.take().unwrap().stop();
+        self.config.sip.listen[0].address = self.sip;
+        let node = self.runtime.block_on(Node::start(self.config.clone(), source)).unwrap();
+        self.http = node.http_address().unwrap();
+        self.node = Some(node);
+    }
+
     pub fn node(&self) -> &Node {
         self.node.as_ref().unwrap()
     }
@@ -373,5 +382,18 @@ impl Drop for Running {
             node.stop();
         }
         let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// All files below a folder.
+pub fn find(folder: &std::path::Path, into: &mut Vec<std::path::PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            find(&path, into);
+        } else {
+            into.push(path);
+        }
     }
 }

@@ -92,7 +92,7 @@ impl Default for MediaConfig {
             stats_interval_ms: 5_000,
             digits_at_start: false,
             max_legs: 10_000,
-            coalesce_us: 150,
+            coalesce_us: 250,
         }
     }
 }

@@ -17,9 +17,7 @@ pub fn run(hotline: &mut Hotline) -> Result<()> {
     };
     let outcome = block_on(async {
         let mut phone = caller(hotline, NUMBER).await?;
-        phone
-            .call(&format!("sip:{}@{}", hotline.number(), hotline.sip()))
-            .await?;
+        phone.call(&format!("sip:{}@{}", hotline.number(), hotline.sip())).await?;
         phone.wait_answered(Duration::from_secs(10)).await?;
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         signal(libc::SIGSTOP);
@@ -29,28 +27,15 @@ pub fn run(hotline: &mut Hotline) -> Result<()> {
         tokio::time::sleep(Duration::from_secs(4)).await;
         let loud = hotline_phone::loudness(&phone.heard());
         signal(libc::SIGCONT);
-        ensure!(
-            loud > 50.0,
-            "the caller heard nothing while decisions were away: loudness {loud}"
-        );
+        ensure!(loud > 50.0, "the caller heard nothing while decisions were away: loudness {loud}");
         let contact = tokio::task::block_in_place(|| -> Result<String> {
             let contact = contact_of(&supervisor, NUMBER)?;
-            wait_for_facts(
-                &supervisor,
-                &contact,
-                &["LanguageSet"],
-                Duration::from_secs(30),
-            )?;
+            wait_for_facts(&supervisor, &contact, &["LanguageSet"], Duration::from_secs(30))?;
             Ok(contact)
         })?;
         phone.hangup().await?;
         tokio::task::block_in_place(|| {
-            wait_for_facts(
-                &supervisor,
-                &contact,
-                &["ContactEnded"],
-                Duration::from_secs(20),
-            )
+            wait_for_facts(&supervisor, &contact, &["ContactEnded"], Duration::from_secs(20))
         })?;
         Ok(())
     });

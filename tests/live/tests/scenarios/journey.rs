@@ -4,9 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use hotline_live::hotline::{Hotline, eventually};
 use std::time::Duration;
 
-use super::{
-    AGENT_HZ, Agent, CALLER_HZ, block_on, hears, reach_an_agent, recording, wait_for_facts,
-};
+use super::{AGENT_HZ, Agent, CALLER_HZ, block_on, hears, reach_an_agent, recording, wait_for_facts};
 
 const NUMBER: &str = "+8613800138001";
 
@@ -20,12 +18,7 @@ pub fn run(hotline: &mut Hotline) -> Result<()> {
         let heard = phone.heard();
         agent.phone.hang_up()?;
         tokio::task::block_in_place(|| {
-            wait_for_facts(
-                &supervisor,
-                &contact,
-                &["AgentLegEnded"],
-                Duration::from_secs(10),
-            )
+            wait_for_facts(&supervisor, &contact, &["AgentLegEnded"], Duration::from_secs(10))
         })?;
         tokio::time::sleep(Duration::from_secs(2)).await;
         phone.send_digits("4").await?;
@@ -51,70 +44,31 @@ pub fn run(hotline: &mut Hotline) -> Result<()> {
         "RecordingSaved",
     ];
     let facts = wait_for_facts(&supervisor, &contact, &wanted, Duration::from_secs(30))?;
-    let survey = facts
-        .iter()
-        .find(|f| f["fact"] == "SurveyAnswered")
-        .context("survey")?;
-    ensure!(
-        survey["body"].to_string().contains('4'),
-        "the survey says {}",
-        survey["body"]
-    );
+    let survey = facts.iter().find(|f| f["fact"] == "SurveyAnswered").context("survey")?;
+    ensure!(survey["body"].to_string().contains('4'), "the survey says {}", survey["body"]);
     let terminal = facts.iter().filter(|f| f["fact"] == "ContactEnded").count();
     ensure!(terminal == 1, "{terminal} terminal facts");
 
     let channels = recording(&supervisor, &contact)?;
-    hears(
-        "the recording's left channel",
-        &channels[0],
-        8_000,
-        CALLER_HZ,
-        3_500,
-    )?;
-    hears(
-        "the recording's right channel",
-        &channels[1],
-        8_000,
-        AGENT_HZ,
-        3_500,
-    )?;
+    hears("the recording's left channel", &channels[0], 8_000, CALLER_HZ, 3_500)?;
+    hears("the recording's right channel", &channels[1], 8_000, AGENT_HZ, 3_500)?;
 
     let found = supervisor.get(&format!("/v1/contacts/{contact}"))?;
     let ticket = found["ticket"].as_str().context("ticket id")?.to_owned();
-    let ticket = eventually(Duration::from_secs(15), || {
-        supervisor.get(&format!("/v1/tickets/{ticket}"))
-    })?;
+    let ticket = eventually(Duration::from_secs(15), || supervisor.get(&format!("/v1/tickets/{ticket}")))?;
     let text = ticket.to_string();
     for part in [contact.as_str(), "technical"] {
-        ensure!(
-            text.contains(part),
-            "the ticket does not mention {part}: {text}"
-        );
+        ensure!(text.contains(part), "the ticket does not mention {part}: {text}");
     }
-    let explained = supervisor.get(&format!(
-        "/v1/tickets/{}/explain?lang=en",
-        found["ticket"].as_str().unwrap_or_default()
-    ))?;
-    ensure!(
-        explained.to_string().contains("15"),
-        "no 15 minutes in {explained}"
-    );
+    let explained =
+        supervisor.get(&format!("/v1/tickets/{}/explain?lang=en", found["ticket"].as_str().unwrap_or_default()))?;
+    ensure!(explained.to_string().contains("15"), "no 15 minutes in {explained}");
 
     // The agent is in WrapUp until its time is over or it is ended.
     agent.go("available")?;
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)?
-        .as_millis() as i64;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis() as i64;
     eventually(Duration::from_secs(10), || {
-        let report = supervisor.get(&format!(
-            "/v1/reports/summary?from={}&to={}",
-            now - 3_600_000,
-            now + 3_600_000
-        ))?;
-        if report.to_string().contains("technical") {
-            Ok(())
-        } else {
-            bail!("the report is {report}")
-        }
+        let report = supervisor.get(&format!("/v1/reports/summary?from={}&to={}", now - 3_600_000, now + 3_600_000))?;
+        if report.to_string().contains("technical") { Ok(()) } else { bail!("the report is {report}") }
     })
 }

@@ -23,11 +23,7 @@ pub const AGENT_HZ: u32 = 660;
 
 /// Runs asynchronous work to its end.
 pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?
-        .block_on(work)
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(work)
 }
 
 /// A caller who speaks a tone.
@@ -71,57 +67,32 @@ impl Agent {
     /// Asks for a state and waits until it is so.
     pub fn go(&self, state: &str) -> Result<()> {
         let path = "/v1/agents/me";
-        self.session.send(
-            "POST",
-            &format!("{path}/heartbeat"),
-            Some(&json!({"console": "live-test"})),
-        )?;
+        self.session.send("POST", &format!("{path}/heartbeat"), Some(&json!({"console": "live-test"})))?;
         if self.state()?.contains("WrapUp") || self.state()?.contains("wrap_up") {
-            self.session.send(
-                "POST",
-                &format!("{path}/wrap-up"),
-                Some(&json!({"do": "end"})),
-            )?;
+            self.session.send("POST", &format!("{path}/wrap-up"), Some(&json!({"do": "end"})))?;
         }
-        let answer = self.session.send(
-            "PUT",
-            &format!("{path}/state"),
-            Some(&json!({"state": state})),
-        )?;
+        let answer = self.session.send("PUT", &format!("{path}/state"), Some(&json!({"state": state})))?;
         if answer.status != 200 {
             bail!("state {state}: {} {}", answer.status, answer.body);
         }
         eventually(Duration::from_secs(5), || {
             let now = self.state()?;
-            if now.contains(state) {
-                Ok(())
-            } else {
-                bail!("the agent is {now}, not {state}")
-            }
+            if now.contains(state) { Ok(()) } else { bail!("the agent is {now}, not {state}") }
         })
     }
 
     /// What the API says about this agent.
     pub fn state(&self) -> Result<String> {
-        Ok(self
-            .session
-            .get("/v1/agents/me")?
-            .to_string()
-            .to_lowercase())
+        Ok(self.session.get("/v1/agents/me")?.to_string().to_lowercase())
     }
 }
 
 /// The newest contact of a caller.
 pub fn contact_of(session: &Session, number: &str) -> Result<String> {
-    let page = session.get(&format!(
-        "/v1/contacts?limit=1&party={}",
-        number.replace('+', "%2B")
-    ))?;
+    let page = session.get(&format!("/v1/contacts?limit=1&party={}", number.replace('+', "%2B")))?;
     let contact = page["items"].get(0).context("no contact of this caller")?;
     let id = contact["id"].as_str().or(contact["contact"].as_str());
-    Ok(id
-        .with_context(|| format!("no id in {contact}"))?
-        .to_owned())
+    Ok(id.with_context(|| format!("no id in {contact}"))?.to_owned())
 }
 
 /// A contact's facts so far, oldest first.
@@ -131,12 +102,7 @@ pub fn facts(session: &Session, contact: &str) -> Result<Vec<Value>> {
 }
 
 /// Waits until a contact has all these facts, and returns all of its facts.
-pub fn wait_for_facts(
-    session: &Session,
-    contact: &str,
-    wanted: &[&str],
-    patience: Duration,
-) -> Result<Vec<Value>> {
+pub fn wait_for_facts(session: &Session, contact: &str, wanted: &[&str], patience: Duration) -> Result<Vec<Value>> {
     eventually(patience, || {
         let facts = facts(session, contact)?;
         let names: Vec<&str> = facts.iter().filter_map(|f| f["fact"].as_str()).collect();
@@ -150,16 +116,9 @@ pub fn wait_for_facts(
 /// The composed recording of a contact: left and right samples, 8 kHz.
 pub fn recording(session: &Session, contact: &str) -> Result<Vec<Vec<i16>>> {
     let page = session.get(&format!("/v1/contacts/{contact}/recordings"))?;
-    let id = page["items"][0]["recording"]
-        .as_str()
-        .with_context(|| format!("no recording in {page}"))?
-        .to_owned();
+    let id = page["items"][0]["recording"].as_str().with_context(|| format!("no recording in {page}"))?.to_owned();
     let link = eventually(Duration::from_secs(30), || {
-        let answer = session.send(
-            "POST",
-            &format!("/v1/contacts/{contact}/recordings/{id}/link"),
-            Some(&json!({})),
-        )?;
+        let answer = session.send("POST", &format!("/v1/contacts/{contact}/recordings/{id}/link"), Some(&json!({})))?;
         match answer.body["url"].as_str() {
             Some(url) => Ok(url.to_owned()),
             None => bail!("{} {}", answer.status, answer.body),
@@ -185,15 +144,9 @@ pub fn hears(who: &str, samples: &[i16], rate: u32, hz: u32, at_least_ms: u64) -
 }
 
 /// Dials, takes English and technical support, and waits until the agent's side was joined.
-pub async fn reach_an_agent(
-    hotline: &Hotline,
-    session: &Session,
-    number: &str,
-) -> Result<(Phone, String)> {
+pub async fn reach_an_agent(hotline: &Hotline, session: &Session, number: &str) -> Result<(Phone, String)> {
     let mut phone = caller(hotline, number).await?;
-    phone
-        .call(&format!("sip:{}@{}", hotline.number(), hotline.sip()))
-        .await?;
+    phone.call(&format!("sip:{}@{}", hotline.number(), hotline.sip())).await?;
     phone.wait_answered(Duration::from_secs(10)).await?;
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     phone.send_digits("2").await?;

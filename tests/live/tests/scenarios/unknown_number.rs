@@ -10,25 +10,11 @@ use super::{block_on, caller};
 pub fn run(hotline: &mut Hotline) -> Result<()> {
     block_on(async {
         let mut phone = caller(hotline, "+8613800138003").await?;
-        phone
-            .call(&format!("sip:861099999999@{}", hotline.sip()))
-            .await?;
+        phone.call(&format!("sip:861099999999@{}", hotline.sip())).await?;
         let ended = phone.wait_ended(Duration::from_secs(20)).await?;
-        ensure!(
-            matches!(
-                ended,
-                PhoneEvent::Ended {
-                    status: Some(404),
-                    ..
-                }
-            ),
-            "ended as {ended:?}"
-        );
+        ensure!(matches!(ended, PhoneEvent::Ended { status: Some(404), .. }), "ended as {ended:?}");
         let loud = hotline_phone::loudness(&phone.heard());
-        ensure!(
-            loud > 100.0,
-            "nothing was heard before the 404: loudness {loud}"
-        );
+        ensure!(loud > 100.0, "nothing was heard before the 404: loudness {loud}");
         Ok(())
     })
 }

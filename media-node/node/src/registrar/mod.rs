@@ -1,7 +1,12 @@
 //! Where phones are: addresses of record and their bindings (RFC 3261 §10).
 
+mod saved;
+
+pub use saved::write;
+
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hotline_base::{AgentId, TenantId};
@@ -63,12 +68,18 @@ pub enum Registered {
 pub struct Registrar {
     users: Mutex<HashMap<String, User>>,
     max_s: u32,
+    /// Something changed since it was written down.
+    dirty: AtomicBool,
 }
 
 impl Registrar {
     /// Grants at most `max_s` seconds.
     pub fn new(max_s: u32) -> Self {
-        Self { users: Mutex::new(HashMap::new()), max_s: max_s.max(MIN_S) }
+        Self { users: Mutex::new(HashMap::new()), max_s: max_s.max(MIN_S), dirty: AtomicBool::new(false) }
+    }
+
+    fn take_dirty(&self) -> bool {
+        self.dirty.swap(false, Ordering::Relaxed)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, User>> {
@@ -80,6 +91,9 @@ impl Registrar {
         let mut users = self.lock();
         if !users.contains_key(&register.user) && users.len() >= USERS {
             return Registered::Full;
+        }
+        if !register.contacts.is_empty() {
+            self.dirty.store(true, Ordering::Relaxed);
         }
         let user = users.entry(register.user.clone()).or_default();
         user.owner = owner;
@@ -150,7 +164,11 @@ impl Registrar {
     fn drop_where(&self, which: impl Fn(&Binding) -> bool) -> Vec<Owner> {
         let mut gone = Vec::new();
         self.lock().retain(|_, user| {
+            let before = user.bindings.len();
             user.bindings.retain(|b| !which(b));
+            if user.bindings.len() < before {
+                self.dirty.store(true, Ordering::Relaxed);
+            }
             if user.bindings.is_empty() {
                 gone.extend(user.owner);
             }
@@ -174,7 +192,7 @@ impl Registrar {
 mod tests {
     use super::*;
 
-    fn register(contacts: &[(&str, u32)], cseq: u32) -> Register {
+    pub(super) fn register(contacts: &[(&str, u32)], cseq: u32) -> Register {
         let address = "127.0.0.1:5060".parse().unwrap();
         Register {
             path: Path { transport: Transport::Udp, local: address, remote: address, connection: 0 },
@@ -186,7 +204,7 @@ mod tests {
         }
     }
 
-    fn owner() -> Owner {
+    pub(super) fn owner() -> Owner {
         Owner { tenant: TenantId::from_u128(1), agent: AgentId::from_u128(2) }
     }
 
