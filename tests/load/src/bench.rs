@@ -62,6 +62,9 @@ pub struct Row {
     pub drained_s: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overtaken: Option<u64>,
+    /// The generator could not send what it should: the figures say little about the subject.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub starved: bool,
     /// What the generator itself used, 100: one core.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generator_cpu_percent: Option<f64>,
@@ -218,6 +221,11 @@ impl Bench {
         let own = (own_cpu_s() - own) / passed * 100.0;
         self.run_ms(FLIGHT_MS);
         let mut row = Row::new(scenario, "").with_audio(&self.rtp.figures());
+        let due = self.rtp.rate_per_s() * seconds;
+        if row.packets_sent.unwrap_or(0) * 100 < due * 97 {
+            row.starved = true;
+            row.note = format!("the generator was starved: {} of {due} packets left it", row.packets_sent.unwrap_or(0));
+        }
         row.calls = calls as u64;
         row.cpu_percent = Some(used);
         row.cpu_percent_per_100_calls = Some(used * 100.0 / calls.max(1) as f64);

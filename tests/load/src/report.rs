@@ -24,8 +24,12 @@ fn shown(value: Option<f64>, unit: &str) -> String {
 
 /// Bridged calls without loss and with a delay below 5 ms (p99): the most that were seen.
 fn most_clean(rows: &[Row], subject: &str) -> Option<u64> {
-    let clean =
-        |row: &&Row| row.packets_lost == Some(0) && row.failed == 0 && row.delay_p99_us.is_some_and(|us| us < 5_000.0);
+    let clean = |row: &&Row| {
+        !row.starved
+            && row.packets_lost == Some(0)
+            && row.failed == 0
+            && row.delay_p99_us.is_some_and(|us| us < 5_000.0)
+    };
     find(rows, "bridge", subject).filter(clean).map(|row| row.calls).max()
 }
 
@@ -46,7 +50,9 @@ fn lines(rows: &[Row]) -> Vec<Line> {
             lines.push(Line { what: what.into(), target: target.into(), node, yardstick });
         }
     };
-    let per_100 = |row: &Row| format!("{} at {}", shown(row.cpu_percent_per_100_calls, " %"), row.calls);
+    let starved = |row: &Row| if row.starved { " (generator starved)" } else { "" };
+    let per_100 =
+        |row: &Row| format!("{} at {}{}", shown(row.cpu_percent_per_100_calls, " %"), row.calls, starved(row));
     let delay =
         |row: &Row| format!("{}/{} µs at {}", shown(row.delay_p50_us, ""), shown(row.delay_p99_us, ""), row.calls);
     let loss =
@@ -107,6 +113,10 @@ pub fn table(rows: &[Row]) -> String {
 mod tests {
     use super::*;
 
+    fn table_of_one(row: Row) -> String {
+        table(&[row])
+    }
+
     #[test]
     fn the_table_shows_node_and_yardstick_side_by_side() {
         let row = |subject: &str, calls, cpu, lost| Row {
@@ -121,5 +131,7 @@ mod tests {
         assert!(table.contains("| ≥ 1600 | 500 | rtpengine 500 |"), "{table}");
         assert!(table.contains("| ≤ 4 % | 2.50 % at 500; 2.00 % at 2000 | rtpengine 8.25 % at 500 |"), "{table}");
         assert!(!table.contains("IVR"), "{table}");
+        let starved = table_of_one(Row { starved: true, ..row("node", 1_600, 1.0, 0) });
+        assert!(starved.contains("| ≥ 1600 |  |  |") && starved.contains("1600 (generator starved)"), "{starved}");
     }
 }

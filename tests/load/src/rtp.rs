@@ -12,6 +12,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 /// Packets of one system call.
 const BATCH: usize = 64;
+/// Packets that leave with the same time stamp: few, for their own way is in the delay.
+const SEND_BATCH: usize = 8;
 /// Bytes of an RTP packet with 20 ms of G.711.
 const PACKET: usize = 172;
 /// Marks our own packets: the node's prompts do not carry it.
@@ -215,6 +217,11 @@ impl Rtp {
         self.window = 0;
     }
 
+    /// Packets that all streams together send in a second.
+    pub fn rate_per_s(&self) -> u64 {
+        self.streams.values().filter(|stream| stream.speaks).count() as u64 * 50
+    }
+
     /// Ends all streams.
     pub fn clear(&mut self) {
         self.streams.clear();
@@ -287,7 +294,7 @@ impl Rtp {
             packet[20..24].copy_from_slice(&id.to_be_bytes());
             targets[count] = stream.to;
             count += 1;
-            if count == BATCH {
+            if count == SEND_BATCH {
                 self.send_batch(side, &mut packets, &targets, count);
                 count = 0;
             }

@@ -50,7 +50,7 @@ impl Agent {
         let phone = Baresip::start(&Setup {
             folder: &hotline.scratch(name)?,
             sip_port: port,
-            control_port: port + 1,
+            control_port: port + 5,
             rtp_port: port + 10,
             user: user["sip"]["user"].as_str().context("sip user")?,
             password: user["sip"]["password"].as_str().context("sip password")?,

@@ -18,7 +18,8 @@ pub fn run(hotline: &mut Hotline) -> Result<()> {
     ensure!(status.contains("not running"), "after down: {status}");
     hotline.up()?;
     let after = count(hotline)?;
-    ensure!(after == before, "contacts and tickets before {before:?}, after {after:?}");
+    // The ticket of the last call may have been under way when everything stopped.
+    ensure!(after.0 == before.0 && after.1 >= before.1, "contacts and tickets before {before:?}, after {after:?}");
     let said = hotline.command(&["call", "--from", "+8613800138006", "--talk", "2"])?;
     ensure!(said.contains("ContactEnded"), "after a restart: {said}");
     contact_of(&hotline.session("supervisor", 0)?, "+8613800138006").map(drop)
