@@ -64,10 +64,12 @@ impl World {
 
     /// Waits until an event fits.
     pub(super) fn wait(&mut self, fits: impl Fn(&MediaEvent) -> bool) -> MediaEvent {
+        let until = std::time::Instant::now() + 4 * PATIENCE;
         loop {
             if let Some(index) = self.seen.iter().position(&fits) {
                 return self.seen.remove(index);
             }
+            assert!(std::time::Instant::now() < until, "only {:?}", self.seen);
             self.woken.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("only {:?}", self.seen));
             self.events.drain(&mut self.seen);
         }
@@ -306,7 +308,8 @@ fn strangers_are_neither_relayed_nor_believed() {
     }
     caller.hears(880.0);
     world.send(MediaCommand::Close { leg: caller.leg });
-    world.wait(|event| matches!(event, MediaEvent::Stats { leg, last: true, stats } if *leg == caller.leg && stats.packets == 51));
+    // The kernel may drop some of a burst on a busy machine; none of the stranger's may count.
+    world.wait(|event| matches!(event, MediaEvent::Stats { leg, last: true, stats } if *leg == caller.leg && stats.packets <= 51));
     // A new offer with another address is believed.
     let moved = UdpSocket::bind("127.0.0.1:0").unwrap();
     moved.set_read_timeout(Some(PATIENCE)).unwrap();
