@@ -99,7 +99,7 @@ impl Baresip {
     fn control(&self, command: &str) -> Result<()> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.control_port)).context("baresip's control port")?;
         stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-        // A netstring: RFC-less, length and colon before, comma behind.
+        // A netstring: length and colon before, comma behind.
         write!(stream, "{}:{command},", command.len())?;
         let mut answer = [0; 512];
         let _ = stream.read(&mut answer)?;
