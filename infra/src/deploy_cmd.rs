@@ -1,10 +1,12 @@
 //! `hotline deploy`: builds for AWS and deploys the template to an account.
 
 use anyhow::{Context, Result, bail};
+use std::path::Path;
 use std::process::Command;
 
 use crate::place::Place;
 use crate::say::stepped;
+use crate::up::CLOUD_BUILD;
 
 /// What `deploy` may be asked for.
 #[derive(clap::Args, Debug)]
@@ -23,41 +25,39 @@ pub struct DeployOptions {
     pub outputs: std::path::PathBuf,
 }
 
-/// Builds with cargo-lambda (glibc 2.34, as Amazon Linux 2023 has) and deploys with the
-/// credentials and region of the environment.
+impl DeployOptions {
+    fn with_nodes(&self) -> bool {
+        self.param.iter().any(|param| param == "WithNodes=true")
+    }
+}
+
+/// Builds with cargo-lambda (its zig linker takes a glibc version; Amazon Linux 2023 has 2.34) and
+/// deploys with the credentials and region of the environment.
+///
+/// # Errors
+/// A tool that is missing, a build that fails, a stack that CloudFormation refuses: in its words.
 pub fn run(place: &Place, options: &DeployOptions) -> Result<()> {
-    let target = if options.arm64 { "aarch64-unknown-linux-gnu.2.34" } else { "x86_64-unknown-linux-gnu.2.34" };
-    stepped("build for AWS", || {
-        let mut build = Command::new("cargo");
-        build
-            .args(["lambda", "build", "--release", "--locked", "-p", "hotline-functions", "--target", target])
-            .current_dir(&place.root);
-        succeed(&mut build).context("cargo-lambda is needed: pip install cargo-lambda")?;
+    let mut programs = vec![("functions", "hotline-functions", "bootstrap")];
+    if options.with_nodes() {
+        programs.push(("media-node", "media-node", "media-node"));
+    }
+    for (_, package, program) in &programs {
+        stepped(&format!("build {program} for AWS"), || build(place, options, package, program))?;
+    }
+    stepped("build the deploy tool", || {
         let mut tool = Command::new("cargo");
-        tool.args(["build", "--release", "--locked", "--quiet", "-p", "hotline-cloud"]).current_dir(&place.root);
-        succeed(&mut tool)?;
-        Ok(((), target.to_owned()))
+        tool.args(["build", "--quiet"]).args(CLOUD_BUILD).current_dir(&place.root);
+        succeed(&mut tool).map(|()| ((), "hotline-cloud".into()))
     })?;
-    let binary = place
-        .program("hotline-cloud")
-        .parent()
-        .and_then(|p| p.parent())
-        .context("target folder")?
-        .join("lambda/bootstrap/bootstrap");
     std::fs::create_dir_all(&place.local)?;
-    let zip = place.local("functions-aws.zip");
-    stepped("package", || {
-        let mut package = Command::new(place.program("hotline-cloud"));
-        package.args(["package", "--max-glibc", "2.34"]).arg("--binary").arg(&binary).arg("--out").arg(&zip);
-        succeed(&mut package)?;
-        Ok(((), zip.display().to_string()))
-    })?;
     let mut deploy = Command::new(place.program("hotline-cloud"));
-    deploy
-        .args(["deploy", "--stack", &options.stack, "--template"])
-        .arg(place.root.join("infra/template.yaml"))
-        .arg("--zip")
-        .arg(&zip);
+    deploy.args(["deploy", "--stack", &options.stack, "--template"]).arg(place.root.join("infra/template.yaml"));
+    for (name, _, program) in &programs {
+        let zip = place.local(&format!("{name}-aws.zip"));
+        let flag = if *name == "functions" { "--zip" } else { "--node-zip" };
+        stepped(&format!("package {name}"), || package(place, name, program, &zip))?;
+        deploy.arg(flag).arg(&zip);
+    }
     for param in &options.param {
         deploy.args(["--param", param]);
     }
@@ -69,6 +69,35 @@ pub fn run(place: &Place, options: &DeployOptions) -> Result<()> {
     let mut verify = Command::new(place.program("hotline-cloud"));
     verify.args(["verify", "--stack", &options.stack]);
     succeed(&mut verify)
+}
+
+fn build(place: &Place, options: &DeployOptions, package: &str, program: &str) -> Result<((), String)> {
+    let target = if options.arm64 { "aarch64-unknown-linux-gnu.2.34" } else { "x86_64-unknown-linux-gnu.2.34" };
+    let mut build = Command::new("cargo");
+    build
+        .args(["lambda", "build", "--release", "--locked", "-p", package, "--bin", program, "--target", target])
+        .current_dir(&place.root);
+    if package == "media-node" {
+        build.args(["--features", "cloud"]);
+    }
+    succeed(&mut build).context(
+        "cargo-lambda and the target are needed: pip install cargo-lambda; rustup target add \
+         aarch64-unknown-linux-gnu (for --arm64)",
+    )?;
+    Ok(((), target.to_owned()))
+}
+
+fn package(place: &Place, name: &str, program: &str, zip: &Path) -> Result<((), String)> {
+    let release = place.program("hotline-cloud");
+    let built = release.parent().and_then(Path::parent).context("target folder")?;
+    let binary = built.join("lambda").join(program).join("bootstrap");
+    let mut package = Command::new(release);
+    package.args(["package", "--max-glibc", "2.34", "--binary"]).arg(&binary).arg("--out").arg(zip);
+    if name != "functions" {
+        package.args(["--name", name]);
+    }
+    succeed(&mut package)?;
+    Ok(((), zip.display().to_string()))
 }
 
 fn succeed(command: &mut Command) -> Result<()> {

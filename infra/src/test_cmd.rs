@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use crate::place::Place;
 use crate::say::seconds;
+use crate::up::CLOUD_BUILD;
 
 /// What `test` may be asked for.
 #[derive(clap::Args, Debug)]
@@ -81,22 +82,10 @@ fn unit(place: &Place, tally: &mut Tally) -> Result<()> {
 /// The functions and the deploy tool, in the very build that `up` uses (another choice of packages
 /// would build the cloud SDK again); and that AWS can run what was built.
 fn cloud(place: &Place, tally: &mut Tally) -> Result<()> {
-    const BUILD: [&str; 10] = [
-        "--locked",
-        "--release",
-        "-p",
-        "hotline-functions",
-        "-p",
-        "hotline-cloud",
-        "-p",
-        "media-node",
-        "--features",
-        "media-node/cloud",
-    ];
-    check(tally, "build for the cloud", cargo(place).arg("build").args(BUILD))?;
+    check(tally, "build for the cloud", cargo(place).arg("build").args(CLOUD_BUILD))?;
     cargo_test(
         tally,
-        cargo(place).args(["test", "--no-fail-fast"]).args(BUILD).args([
+        cargo(place).args(["test", "--no-fail-fast"]).args(CLOUD_BUILD).args([
             "--bin",
             "bootstrap",
             "--bin",

@@ -5,25 +5,28 @@ use std::process::{Command, Stdio};
 
 use crate::place::Place;
 
+/// What is built together for the cloud. Another choice of packages or features would build the
+/// cloud SDK, the better part of all building, once more.
+pub const CLOUD_BUILD: [&str; 10] = [
+    "--locked",
+    "--release",
+    "-p",
+    "hotline-functions",
+    "-p",
+    "hotline-cloud",
+    "-p",
+    "media-node",
+    "--features",
+    "media-node/cloud",
+];
+
 /// Builds with cargo, showing its own progress while something is compiled.
 pub fn programs(place: &Place) -> Result<String> {
     let log = place.log("build");
     std::fs::create_dir_all(log.parent().context("log folder")?)?;
-    let arguments = [
-        "build",
-        "--locked",
-        "--release",
-        "-p",
-        "hotline-functions",
-        "-p",
-        "hotline-cloud",
-        "-p",
-        "media-node",
-        "--features",
-        "media-node/cloud",
-    ];
     let mut child = Command::new("cargo")
-        .args(arguments)
+        .arg("build")
+        .args(CLOUD_BUILD)
         .current_dir(&place.root)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -36,9 +39,9 @@ pub fn programs(place: &Place) -> Result<String> {
     let status = child.wait()?;
     if !status.success() {
         bail!(
-            "the build failed; the compiler's words: {}\n  To see them here: cargo {}",
+            "the build failed; the compiler's words: {}\n  To see them here: cargo build {}",
             log.display(),
-            arguments.join(" ")
+            CLOUD_BUILD.join(" ")
         );
     }
     Ok(if compiled == 0 { "nothing to do".into() } else { format!("{compiled} crates compiled") })

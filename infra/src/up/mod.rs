@@ -21,6 +21,7 @@ use crate::place::Place;
 use crate::say::{seconds, stepped};
 use crate::{process, run_state};
 
+pub use build::CLOUD_BUILD;
 pub use endpoints::{Endpoints, UserAccess};
 
 /// Set by Ctrl-C and SIGTERM; looked at between steps and while supervising.

@@ -174,6 +174,9 @@ impl Surroundings {
             caller_label: "billing".to_string().into(),
             whisper: vec![],
             record: None,
+            phone_address: None,
+            arrange: None,
+            replaces: None,
         };
         let command = NodeCommand {
             id: CommandId::from_u128(number),

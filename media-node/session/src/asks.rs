@@ -324,5 +324,11 @@ fn event_name(event: &CallEvent) -> &'static str {
         CallEvent::AgentLegEnded { .. } => "agent leg ended",
         CallEvent::CallEnded { .. } => "call ended",
         CallEvent::RecordingEnded { .. } => "recording ended",
+        CallEvent::PartyRinging => "party ringing",
+        CallEvent::PartyAnswered { .. } => "party answered",
+        CallEvent::PartyFailed { .. } => "party failed",
+        CallEvent::Reanchored { .. } => "reanchored",
+        CallEvent::ReanchorFailed { .. } => "reanchor failed",
+        CallEvent::TransferAsked { .. } => "transfer asked",
     }
 }

@@ -344,7 +344,7 @@ impl Session {
         }
         if let Purpose::Agent(agent) = purpose {
             self.drop_script();
-            self.ask(CallEvent::OfferAnswered { offer: agent.offer });
+            self.ask(CallEvent::OfferAnswered { offer: agent.offer, dialog: None });
             self.asks.joined_seq = self.asks.seq;
         }
     }

@@ -133,6 +133,7 @@ impl Session {
             from: Redacted::new(arrival.from),
             display_name: Redacted::new(arrival.display_name),
             sip_call_id: arrival.sip_call_id,
+            dialog: None,
         });
         Ok(session)
     }
@@ -274,6 +275,10 @@ impl Session {
             NodeAction::Announce { announce } => self.new_announcements(announce),
             NodeAction::ReleaseAgent { offer } => self.release(offer),
             NodeAction::End => self.end(EndCause::Command, None),
+            NodeAction::Arrange { .. }
+            | NodeAction::Dial { .. }
+            | NodeAction::Reanchor { .. }
+            | NodeAction::PauseRecording { .. } => self.note(Note::CommandDropped("not for this call")),
         }
         self.settle();
     }

@@ -163,6 +163,7 @@ fn a_call_is_taken_recorded_rated_and_found_again() {
             from: "+8613800138000".to_string().into(),
             display_name: String::new().into(),
             sip_call_id: "abc".into(),
+            dialog: None,
         },
     );
     press(&world, &mut call, "1");
@@ -176,7 +177,7 @@ fn a_call_is_taken_recorded_rated_and_found_again() {
         ring.unwrap_or_else(|| panic!("nobody rings: {commands:?}, {:?}", world.memory.store.all_facts().last()));
     assert_eq!(ring.sip_user, "fang.demo");
     pass(&world, 3_000);
-    send(&world, &mut call, CallEvent::OfferAnswered { offer: ring.offer });
+    send(&world, &mut call, CallEvent::OfferAnswered { offer: ring.offer, dialog: None });
     assert_eq!(world.get(&fang, "/v1/agents/me").body["state"]["state"], "busy");
     assert_eq!(world.get(&fang, &format!("/v1/contacts/{contact}")).status, 200, "the agent sees the call in hand");
 

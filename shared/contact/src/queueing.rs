@@ -267,6 +267,9 @@ impl Work<'_> {
             caller_label: caller_label.clone(),
             whisper: Vec::new(),
             record: *record,
+            phone_address: None,
+            arrange: None,
+            replaces: None,
         };
         self.command(NodeAction::Ring(ring), Some(life_ms));
         self.contact.phase = Phase::Offered {

@@ -65,7 +65,7 @@ fn arrive(event: &Event, setting: Option<&Setting>, now: Timestamp) -> Result<St
     let Event::Node { tenant, contact, node, seq, event, .. } = event else {
         return Err(Reject::new("unknown-contact", "there is no such contact"));
     };
-    let CallEvent::Arrived { did, from, display_name, sip_call_id } = event else {
+    let CallEvent::Arrived { did, from, display_name, sip_call_id, .. } = event else {
         return Err(Reject::new("unknown-contact", "the call has not arrived yet"));
     };
     let setting = setting.ok_or_else(setting_missing)?;
@@ -186,7 +186,7 @@ impl<'a> Work<'a> {
                 self.offer_ringing(*offer);
                 Ok(())
             }
-            CallEvent::OfferAnswered { offer } => self.offer_answered(*offer),
+            CallEvent::OfferAnswered { offer, .. } => self.offer_answered(*offer),
             CallEvent::OfferFailed { offer, reason, sip_status } => self.offer_failed(*offer, *reason, *sip_status),
             CallEvent::AgentLegEnded { offer, .. } => self.agent_leg_ended(*offer),
             CallEvent::CallEnded { cause, quality } => {
@@ -194,6 +194,12 @@ impl<'a> Work<'a> {
                 self.end(reason, Some(*cause), *quality);
                 Ok(())
             }
+            CallEvent::PartyRinging
+            | CallEvent::PartyAnswered { .. }
+            | CallEvent::PartyFailed { .. }
+            | CallEvent::Reanchored { .. }
+            | CallEvent::ReanchorFailed { .. }
+            | CallEvent::TransferAsked { .. } => Ok(()),
         }
     }
 

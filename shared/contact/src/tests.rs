@@ -93,6 +93,7 @@ fn arrived() -> CallEvent {
         from: "+8613800138000".to_string().into(),
         display_name: String::new().into(),
         sip_call_id: "x".into(),
+        dialog: None,
     }
 }
 
@@ -173,7 +174,7 @@ impl Life {
     fn talking() -> Self {
         let mut life = Self::offered();
         life.now = at(9_000);
-        life.node(CallEvent::OfferAnswered { offer: offer_id(1) });
+        life.node(CallEvent::OfferAnswered { offer: offer_id(1), dialog: None });
         life
     }
 

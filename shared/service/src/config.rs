@@ -23,6 +23,8 @@ impl Kind {
     pub const POLICY: Kind = Kind("policy");
     /// [`VipList`], by name.
     pub const VIP_LIST: Kind = Kind("vip-list");
+    /// A skill that agents may have.
+    pub const SKILL: Kind = Kind("skill");
     /// [`Audio`], by name.
     pub const AUDIO: Kind = Kind("audio");
     /// `crate::flows::FlowDoc`, by name.

@@ -9,11 +9,14 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::{self, Audio, Document, Kind};
-use crate::{Service, ServiceError, setting, sounds, wave};
+use crate::{Service, ServiceError, agents, setting, sounds, wave};
 
 /// Names of one kind that a check knows of.
 const MAX_NAMES: usize = 2_000;
-/// Texts synthesised at the same time.
+/// Agents whose groups and skills a check reads; where there are more, any agent, group and skill
+/// is taken to exist.
+const MAX_AGENTS: usize = 300;
+/// Texts synthesised, or agents read, at the same time.
 const AT_ONCE: usize = 8;
 
 /// Which version of a flow new contacts start with.
@@ -99,15 +102,54 @@ pub async fn check(service: &Service, tenant: TenantId, text: &str) -> Result<Ve
 /// # Errors
 /// Faults of the store.
 pub async fn catalog(service: &Service, tenant: TenantId) -> Result<Catalog, ServiceError> {
+    let people = people(service, tenant).await?;
+    let (agents, groups, mut skills) = match people {
+        Some(People { agents, groups, skills }) => (Some(agents), Some(groups), Some(skills)),
+        None => (None, None, None),
+    };
+    if let Some(skills) = &mut skills {
+        skills.extend(names(service, tenant, Kind::SKILL).await?);
+    }
     Ok(Catalog {
+        agents,
+        groups,
+        skills,
         queues: Some(names(service, tenant, Kind::QUEUE).await?),
         calendars: Some(names(service, tenant, Kind::CALENDAR).await?),
         vip_lists: Some(names(service, tenant, Kind::VIP_LIST).await?),
         audio: Some(names(service, tenant, Kind::AUDIO).await?),
         subflows: Some(published(service, tenant).await?),
-        // Skills need no declaration; agents, groups and functions are found when a call asks.
-        ..Catalog::assume_all()
+        // Functions live outside: a hook that finds none goes its failure's way.
+        functions: None,
     })
+}
+
+/// What the agents of a tenant are called, belong to and can do.
+#[derive(Default)]
+struct People {
+    agents: BTreeSet<Name>,
+    groups: BTreeSet<Name>,
+    skills: BTreeSet<Name>,
+}
+
+/// `None`: there are too many to read.
+async fn people(service: &Service, tenant: TenantId) -> Result<Option<People>, ServiceError> {
+    let listed = agents::list(service, tenant, None, MAX_AGENTS + 1).await?;
+    if listed.len() > MAX_AGENTS {
+        return Ok(None);
+    }
+    let mut people = People::default();
+    for some in listed.chunks(AT_ONCE) {
+        for agent in join_all(some.iter().map(|listed| agents::get(service, tenant, listed.agent))).await {
+            let Some(profile) = agent?.map(|agent| agent.profile) else {
+                continue;
+            };
+            people.agents.extend(profile.sip_user.split('.').next().and_then(|name| name.parse().ok()));
+            people.groups.extend(profile.groups);
+            people.skills.extend(profile.skills.into_keys());
+        }
+    }
+    Ok(Some(people))
 }
 
 async fn names(service: &Service, tenant: TenantId, kind: Kind) -> Result<BTreeSet<Name>, ServiceError> {

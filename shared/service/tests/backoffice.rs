@@ -43,7 +43,7 @@ fn recorded(world: &mut World) -> (common::Call, RecordingId) {
     world.available();
     let (mut call, _) = world.call();
     let ring = world.ring(&mut call);
-    world.send(&mut call, CallEvent::OfferAnswered { offer: ring.offer });
+    world.send(&mut call, CallEvent::OfferAnswered { offer: ring.offer, dialog: None });
     world.send(&mut call, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
     (call, ring.record.expect("calls are recorded"))
 }
@@ -299,7 +299,7 @@ fn the_last_agent_who_leaves_sends_the_waiting_on() {
     world.available();
     let (mut first, _) = world.call();
     let ring = world.ring(&mut first);
-    world.send(&mut first, CallEvent::OfferAnswered { offer: ring.offer });
+    world.send(&mut first, CallEvent::OfferAnswered { offer: ring.offer, dialog: None });
     let (mut second, _) = world.call();
     assert_eq!(second.words(), "answer hold", "the queue is staffed: wait");
     world.send(&mut first, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });

@@ -140,7 +140,7 @@ fn a_journey_through_faults_ends_like_one_without() {
         let (_, ring) = rings[0].clone();
         assert_eq!(ring.agent, AGENT);
         let offer = ring.offer;
-        persist(&bad, &input(2, CallEvent::OfferAnswered { offer }, &world));
+        persist(&bad, &input(2, CallEvent::OfferAnswered { offer, dialog: None }, &world));
         let left = CallEvent::AgentLegEnded { offer, cause: EndCause::HungUp };
         let decision = persist(&bad, &input(3, left, &world));
         let label = decision.label;

@@ -36,7 +36,7 @@ fn a_call_from_the_first_ring_to_its_ticket() {
     world.pass_ms(1_500);
     assert_eq!(world.send(&mut call, CallEvent::OfferRinging { offer }).script, None);
     world.pass_ms(2_500);
-    assert_eq!(world.send(&mut call, CallEvent::OfferAnswered { offer }).script, None);
+    assert_eq!(world.send(&mut call, CallEvent::OfferAnswered { offer, dialog: None }).script, None);
     assert!(matches!(world.agent().state, AgentState::Busy { .. }));
     world.pass_ms(60_000);
 
@@ -148,7 +148,7 @@ fn who_waits_is_offered_when_an_agent_comes() {
     world.available();
     let ring = world.ring(&mut first);
     // The second one moves up and is told so.
-    world.send(&mut first, CallEvent::OfferAnswered { offer: ring.offer });
+    world.send(&mut first, CallEvent::OfferAnswered { offer: ring.offer, dialog: None });
     world.pass_ms(20_000);
     let told = world.commands(&mut second);
     assert!(matches!(told.as_slice(), [NodeAction::Announce { .. }]), "{told:?}");
@@ -220,7 +220,7 @@ fn a_phone_that_answers_after_its_offer_is_let_go() {
     assert_eq!(world.commands(&mut call), [NodeAction::Rescind { offer }]);
     assert!(matches!(world.contact(&call).phase, Phase::Waiting(_)));
     assert!(matches!(world.agent().state, AgentState::Away { .. }), "{:?}", world.agent());
-    world.send(&mut call, CallEvent::OfferAnswered { offer });
+    world.send(&mut call, CallEvent::OfferAnswered { offer, dialog: None });
     assert_eq!(world.commands(&mut call), [NodeAction::ReleaseAgent { offer }]);
     world.send(&mut call, CallEvent::AgentLegEnded { offer, cause: EndCause::Command });
     assert_eq!(call.words(), "hold", "the music again");
@@ -257,7 +257,7 @@ fn a_node_that_dies_frees_the_agent_and_promises_a_call_back() {
     block_on(hotline_service::directory::handle(&world.service, alive)).unwrap();
     let (mut call, _) = world.call();
     let ring = world.ring(&mut call);
-    world.send(&mut call, CallEvent::OfferAnswered { offer: ring.offer });
+    world.send(&mut call, CallEvent::OfferAnswered { offer: ring.offer, dialog: None });
     world.pass_ms(10_000);
     assert_eq!(world.check_leases(), 0, "the lease holds");
     world.pass_ms(11_000);
@@ -440,7 +440,7 @@ fn who_talked_with_a_caller_last_is_preferred() {
     world.available();
     let (mut call, _) = world.call();
     let ring = world.ring(&mut call);
-    world.send(&mut call, CallEvent::OfferAnswered { offer: ring.offer });
+    world.send(&mut call, CallEvent::OfferAnswered { offer: ring.offer, dialog: None });
     world.send(&mut call, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
     world.pass_ms(20_000);
     let (again, _) = world.call();

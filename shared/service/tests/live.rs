@@ -58,7 +58,7 @@ fn consoles_hear_what_concerns_them() {
     world.memory.push.close("other");
     let (mut call, _) = world.call();
     let ring = world.ring(&mut call);
-    world.send(&mut call, CallEvent::OfferAnswered { offer: ring.offer });
+    world.send(&mut call, CallEvent::OfferAnswered { offer: ring.offer, dialog: None });
     world.send(&mut call, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
     let sent = world.memory.push.take();
     assert!(

@@ -2,6 +2,7 @@
 //! table that maps an error to HTTP, SIP and queue outcomes.
 
 pub mod api;
+pub mod legs;
 pub mod node;
 pub mod problem;
 pub mod push;

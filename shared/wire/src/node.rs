@@ -8,6 +8,8 @@
 use hotline_base::{AgentId, CommandId, ContactId, Lang, NodeId, OfferId, RecordingId, Redacted, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::legs::{Arrangement, DialFailure, DialParty, DialogRef};
+
 /// Something happened to a call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CallInput {
@@ -41,6 +43,43 @@ pub enum CallEvent {
         display_name: Redacted<String>,
         /// The SIP Call-ID, for traces.
         sip_call_id: String,
+        /// What another node needs to take the leg over; `None` where the leg cannot be.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dialog: Option<DialogRef>,
+    },
+    /// The party that [`NodeAction::Dial`] calls hears its phone ring.
+    PartyRinging,
+    /// The dialled party answered. Without an agent on the line the decision plays; with one they
+    /// are joined already.
+    PartyAnswered {
+        /// What another node needs to take the leg over.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dialog: Option<DialogRef>,
+    },
+    /// The dialled party was not reached: the call is over for the node, an agent who was rung
+    /// first included.
+    PartyFailed {
+        /// Why.
+        reason: DialFailure,
+        /// The SIP status, where there was one.
+        sip_status: Option<u16>,
+    },
+    /// The caller's leg was taken over from a lost node: the decision plays.
+    Reanchored {
+        /// The leg's new dialog.
+        dialog: DialogRef,
+    },
+    /// The caller's leg could not be taken over: the call is over for the node.
+    ReanchorFailed {
+        /// The SIP status, where there was one.
+        sip_status: Option<u16>,
+    },
+    /// An agent's phone asks for a blind transfer of the caller (REFER).
+    TransferAsked {
+        /// The agent's leg.
+        offer: OfferId,
+        /// The user part or whole URI in Refer-To.
+        target: Redacted<String>,
     },
     /// The script came to its end. `result` is that of its last verb.
     ScriptEnded {
@@ -54,10 +93,14 @@ pub enum CallEvent {
         /// Which offer.
         offer: OfferId,
     },
-    /// The agent answered; both legs are bridged already.
+    /// The agent answered; both legs are bridged already (or arranged as [`RingAgent::arrange`]
+    /// said; or, for [`NodeAction::Dial`], the party is being dialled).
     OfferAnswered {
         /// Which offer.
         offer: OfferId,
+        /// What another node needs to take the leg over.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dialog: Option<DialogRef>,
     },
     /// The agent's phone did not take the call.
     OfferFailed {
@@ -293,6 +336,17 @@ pub struct RingAgent {
     /// Both legs are recorded under this id from the moment they are joined.
     #[serde(default)]
     pub record: Option<RecordingId>,
+    /// The SIP address (`host:port`) of `phone_node`, where that is not the node that carries the
+    /// call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone_address: Option<String>,
+    /// At the answer: who hears whom from then on. `None`: joined with the caller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrange: Option<Arrangement>,
+    /// A dialog of the same phone on a lost node, which this call replaces (RFC 3891): the phone
+    /// takes it without ringing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<DialogRef>,
 }
 
 /// A sound.
@@ -375,10 +429,46 @@ pub enum NodeAction {
         /// From now on.
         announce: Vec<Announcement>,
     },
-    /// Ends the agent's leg; the caller stays.
+    /// Ends the agent's leg; the caller stays, and so do other agents as they are arranged.
     ReleaseAgent {
         /// Which.
         offer: OfferId,
+    },
+    /// Says who hears whom from now on (hold, consult, conference, listen, whisper).
+    Arrange {
+        /// The whole picture.
+        arrangement: Arrangement,
+    },
+    /// Calls a party: the node carries a new call, named by the command's contact.
+    Dial {
+        /// Whose.
+        tenant: TenantId,
+        /// Whom.
+        party: DialParty,
+        /// What keeps the party company while decisions fail.
+        fallback: Fallback,
+    },
+    /// Takes the caller's leg over from a lost node and plays the script.
+    Reanchor {
+        /// Whose.
+        tenant: TenantId,
+        /// The leg's dialog at the lost node.
+        dialog: DialogRef,
+        /// As in [`Decision::label`].
+        label: String,
+        /// Played once the leg is here.
+        script: MediaScript,
+        /// What keeps the caller company while decisions fail.
+        fallback: Fallback,
+        /// The number of the last input that the lost node had sent; the new node counts on.
+        seq: u32,
+    },
+    /// Pauses or resumes a recording that runs (a card number is being said).
+    PauseRecording {
+        /// Which.
+        recording: RecordingId,
+        /// Silence is recorded while it is paused.
+        paused: bool,
     },
     /// Ends the call.
     End,

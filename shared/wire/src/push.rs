@@ -80,6 +80,23 @@ pub enum PushEvent {
         #[schema(value_type = Option<i64>)]
         deadline: Option<Timestamp>,
     },
+    /// A threshold of a queue was passed, or an alarm is over; goes to supervisors.
+    Alarm {
+        /// When, milliseconds since the epoch.
+        #[schema(value_type = i64)]
+        at: Timestamp,
+        /// Which queue.
+        #[schema(value_type = String)]
+        queue: Name,
+        /// `waiting`, `longest-wait-s`, `service-level-pct` or `abandoned-pct`.
+        metric: String,
+        /// Raised; otherwise cleared.
+        raised: bool,
+        /// The value that counts as bad.
+        raise: u32,
+        /// The value found; absent where there is none any more.
+        value: Option<u32>,
+    },
     /// A recording can be played; goes to supervisors.
     Recording {
         /// When, milliseconds since the epoch.

@@ -101,6 +101,11 @@ impl Hotline {
         self.endpoints["sip"].as_str().unwrap_or_default()
     }
 
+    /// The WebSocket's address.
+    pub fn websocket(&self) -> &str {
+        self.endpoints["websocket"].as_str().unwrap_or_default()
+    }
+
     /// The number to dial, without the plus sign.
     pub fn number(&self) -> &str {
         self.endpoints["did"].as_str().unwrap_or_default().trim_start_matches('+')

@@ -2,4 +2,5 @@
 
 pub mod baresip;
 pub mod hotline;
+pub mod push;
 pub mod sound;

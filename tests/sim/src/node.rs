@@ -186,6 +186,7 @@ impl SimNode {
             from: Redacted::new(from.into()),
             display_name: Redacted::new(String::new()),
             sip_call_id: format!("sim-{contact}"),
+            dialog: None,
         };
         self.ask(scene, contact, event);
     }
@@ -393,7 +394,7 @@ impl SimNode {
         if let Some(recording) = record {
             call.tape = Some(Tape { recording, since: scene.now, voicemail: false });
         }
-        self.ask(scene, contact, CallEvent::OfferAnswered { offer });
+        self.ask(scene, contact, CallEvent::OfferAnswered { offer, dialog: None });
         if let Some(call) = self.calls.get_mut(&contact) {
             call.joined_seq = call.seq;
         }
@@ -473,6 +474,10 @@ impl SimNode {
             NodeAction::Announce { .. } => {}
             NodeAction::ReleaseAgent { offer } => self.part(scene, contact, offer, EndCause::Command),
             NodeAction::End => self.end(scene, contact, EndCause::Command),
+            NodeAction::Arrange { .. }
+            | NodeAction::Dial { .. }
+            | NodeAction::Reanchor { .. }
+            | NodeAction::PauseRecording { .. } => {}
         }
     }
 

@@ -165,9 +165,17 @@ impl State {
                 self.queues.call_ended(input.contact, input.at);
                 ("end".into(), None)
             }
-            CallEvent::OfferRinging { .. } | CallEvent::OfferAnswered { .. } | CallEvent::RecordingEnded { .. } => {
-                ("talk".into(), None)
+            CallEvent::PartyFailed { .. } | CallEvent::ReanchorFailed { .. } => {
+                self.queues.call_ended(input.contact, input.at);
+                ("end".into(), None)
             }
+            CallEvent::OfferRinging { .. }
+            | CallEvent::OfferAnswered { .. }
+            | CallEvent::RecordingEnded { .. }
+            | CallEvent::PartyRinging
+            | CallEvent::PartyAnswered { .. }
+            | CallEvent::Reanchored { .. }
+            | CallEvent::TransferAsked { .. } => ("talk".into(), None),
         }
     }
 
@@ -219,6 +227,9 @@ impl State {
             caller_label: String::new().into(),
             whisper: Vec::new(),
             record,
+            phone_address: None,
+            arrange: None,
+            replaces: None,
         }
     }
 

@@ -97,6 +97,9 @@ fn ring(n: u128) -> RingAgent {
         caller_label: "billing".to_string().into(),
         whisper: vec![],
         record: Some(RecordingId::from_u128(n)),
+        phone_address: None,
+        arrange: None,
+        replaces: None,
     }
 }
 
@@ -437,7 +440,7 @@ fn event_line(event: &CallEvent) -> String {
             format!("{label} ended: {result}")
         }
         CallEvent::OfferRinging { offer } => format!("offer {} rings", offer.as_u128()),
-        CallEvent::OfferAnswered { offer } => format!("offer {} answered", offer.as_u128()),
+        CallEvent::OfferAnswered { offer, .. } => format!("offer {} answered", offer.as_u128()),
         CallEvent::OfferFailed { offer, reason, sip_status } => {
             format!("offer {} {reason:?} {sip_status:?}", offer.as_u128())
         }
@@ -449,6 +452,14 @@ fn event_line(event: &CallEvent) -> String {
             format!("call ended: {cause:?}{quality}")
         }
         CallEvent::RecordingEnded { .. } => "recording ended".into(),
+        CallEvent::PartyRinging => "party rings".into(),
+        CallEvent::PartyAnswered { .. } => "party answered".into(),
+        CallEvent::PartyFailed { reason, sip_status } => format!("party {reason:?} {sip_status:?}"),
+        CallEvent::Reanchored { .. } => "reanchored".into(),
+        CallEvent::ReanchorFailed { sip_status } => format!("reanchor failed {sip_status:?}"),
+        CallEvent::TransferAsked { offer, target } => {
+            format!("offer {} asks for a transfer to {}", offer.as_u128(), target.expose())
+        }
     }
 }
 

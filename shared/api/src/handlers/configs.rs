@@ -45,7 +45,7 @@ struct VipDraft {
 fn kind_of(config: Config) -> (Kind, &'static str) {
     match config {
         Config::Queue => (Kind::QUEUE, "queue"),
-        Config::Skill => (Kind("skill"), "skill"),
+        Config::Skill => (Kind::SKILL, "skill"),
         Config::Calendar => (Kind::CALENDAR, "calendar"),
         Config::Policy => (Kind::POLICY, "policy"),
         Config::VipList => (Kind::VIP_LIST, "VIP list"),

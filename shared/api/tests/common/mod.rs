@@ -137,6 +137,7 @@ impl World {
                 from: "+8613800138000".to_string().into(),
                 display_name: String::new().into(),
                 sip_call_id: "x".into(),
+                dialog: None,
             },
         };
         block_on(hotline_service::ivr::handle(&self.service, input)).unwrap();

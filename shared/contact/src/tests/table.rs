@@ -34,8 +34,8 @@ fn events(life: &Life) -> Vec<(&'static str, Event)> {
         ("ScriptEnded", node(CallEvent::ScriptEnded { label, result: result.clone() })),
         ("ScriptEnded stale", node(CallEvent::ScriptEnded { label: "0:x/y".into(), result })),
         ("OfferRinging", node(CallEvent::OfferRinging { offer: offer_id(1) })),
-        ("OfferAnswered", node(CallEvent::OfferAnswered { offer: offer_id(1) })),
-        ("OfferAnswered other", node(CallEvent::OfferAnswered { offer: offer_id(2) })),
+        ("OfferAnswered", node(CallEvent::OfferAnswered { offer: offer_id(1), dialog: None })),
+        ("OfferAnswered other", node(CallEvent::OfferAnswered { offer: offer_id(2), dialog: None })),
         ("OfferFailed declined", failed(OfferFailure::Declined)),
         ("OfferFailed timed out", failed(OfferFailure::TimedOut)),
         ("AgentLegEnded", node(CallEvent::AgentLegEnded { offer: offer_id(1), cause: EndCause::HungUp })),
@@ -64,6 +64,10 @@ fn effect_word(effect: &ContactEffect) -> String {
                 NodeAction::Announce { .. } => "announce",
                 NodeAction::ReleaseAgent { .. } => "release",
                 NodeAction::End => "end",
+                NodeAction::Arrange { .. } => "arrange",
+                NodeAction::Dial { .. } => "dial",
+                NodeAction::Reanchor { .. } => "reanchor",
+                NodeAction::PauseRecording { .. } => "pause",
             };
             format!("node:{action}")
         }

@@ -37,7 +37,7 @@ fn event(random: &mut Random, life: &Life) -> Event {
             node(CallEvent::ScriptEnded { label, result })
         }
         4 => node(CallEvent::OfferRinging { offer }),
-        5 => node(CallEvent::OfferAnswered { offer }),
+        5 => node(CallEvent::OfferAnswered { offer, dialog: None }),
         6 => {
             let reasons =
                 [OfferFailure::TimedOut, OfferFailure::Declined, OfferFailure::Unreachable, OfferFailure::Rescinded];

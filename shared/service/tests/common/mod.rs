@@ -255,5 +255,6 @@ pub fn arrived(did: &str) -> CallEvent {
         from: CALLER.to_string().into(),
         display_name: "Li".to_string().into(),
         sip_call_id: "abc@host".into(),
+        dialog: None,
     }
 }

@@ -2,25 +2,30 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use hotline_live::hotline::{Hotline, eventually};
+use hotline_live::push::Console;
 use std::time::Duration;
 
-use super::{AGENT_HZ, Agent, CALLER_HZ, block_on, hears, reach_an_agent, recording, wait_for_facts};
+use super::{
+    AGENT_HZ, Agent, CALLER_HZ, block_on, hears, hears_a_prompt, hears_tone, reach_an_agent, recording, wait_for_facts,
+};
 
 const NUMBER: &str = "+8613800138001";
 
 pub fn run(hotline: &mut Hotline) -> Result<()> {
     let supervisor = hotline.session("supervisor", 0)?;
     let agent = Agent::available(hotline, 0, "journey-agent", "udp")?;
+    let consoles = [Console::connect(hotline, &agent.session)?, Console::connect(hotline, &supervisor)?];
     let (heard, contact) = block_on(async {
         let (mut phone, contact) = reach_an_agent(hotline, &supervisor, NUMBER).await?;
         phone.forget_heard();
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        hears_tone(&phone, AGENT_HZ, 4_500).await?;
         let heard = phone.heard();
         agent.phone.hang_up()?;
         tokio::task::block_in_place(|| {
             wait_for_facts(&supervisor, &contact, &["AgentLegEnded"], Duration::from_secs(10))
         })?;
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        phone.forget_heard();
+        hears_a_prompt(&phone).await?;
         phone.send_digits("4").await?;
         phone.wait_ended(Duration::from_secs(20)).await?;
         Ok((heard, contact))
@@ -63,6 +68,20 @@ pub fn run(hotline: &mut Hotline) -> Result<()> {
     let explained =
         supervisor.get(&format!("/v1/tickets/{}/explain?lang=en", found["ticket"].as_str().unwrap_or_default()))?;
     ensure!(explained.to_string().contains("15"), "no 15 minutes in {explained}");
+
+    for console in &consoles {
+        let offer = console.wait_for("the offer", |event| {
+            event["event"] == "offer" && event["contact"] == contact.as_str() && event["change"]["state"] == "made"
+        })?;
+        ensure!(offer["change"]["caller"].to_string().contains("8001"), "the story on the screen is {offer}");
+        for change in ["accepted", "ended"] {
+            console.wait_for(change, |event| event["offer"] == offer["offer"] && event["change"]["state"] == change)?;
+        }
+        console.wait_for("the queue", |event| event["contact"] == contact.as_str() && event["change"] == "enqueued")?;
+    }
+    let [_, watching] = &consoles;
+    watching.wait_for("the ticket", |event| event["event"] == "ticket" && event["ticket"] == found["ticket"])?;
+    drop(consoles);
 
     // The agent is in WrapUp until its time is over or it is ended.
     agent.go("available")?;

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use hotline_live::hotline::{Hotline, eventually};
 use std::time::{Duration, Instant};
 
-use super::{AGENT_HZ, Agent, CALLER_HZ, block_on, hears, reach_an_agent, recording, wait_for_facts};
+use super::{AGENT_HZ, Agent, CALLER_HZ, block_on, hears, hears_tone, reach_an_agent, recording, wait_for_facts};
 
 const NUMBER: &str = "+8613800138002";
 
@@ -14,7 +14,7 @@ pub fn run(hotline: &mut Hotline) -> Result<()> {
     let (contact, talked) = block_on(async {
         let (mut phone, contact) = reach_an_agent(hotline, &supervisor, NUMBER).await?;
         let joined = Instant::now();
-        tokio::time::sleep(Duration::from_secs(12)).await;
+        hears_tone(&phone, AGENT_HZ, 11_500).await?;
         let node = hotline.pid("node")?;
         // SAFETY: kill(2) takes plain integers.
         ensure!(unsafe { libc::kill(node as i32, libc::SIGKILL) } == 0, "cannot kill the node");

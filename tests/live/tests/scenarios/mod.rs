@@ -143,19 +143,50 @@ pub fn hears(who: &str, samples: &[i16], rate: u32, hz: u32, at_least_ms: u64) -
     Ok(())
 }
 
+/// Asks again and again, every 50 ms, until something is so; fails after `patience`.
+pub async fn until(what: &str, patience: Duration, mut so: impl FnMut() -> bool) -> Result<()> {
+    let end = tokio::time::Instant::now() + patience;
+    while !so() {
+        if tokio::time::Instant::now() > end {
+            bail!("{what}: not within {patience:?}");
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+/// Waits until the phone hears a prompt: from then on the menu takes keys.
+pub async fn hears_a_prompt(phone: &Phone) -> Result<()> {
+    until("a prompt is heard", Duration::from_secs(15), || hotline_phone::loudness(&phone.heard()) > 50.0).await
+}
+
+/// Waits until the phone has heard a tone for so long.
+pub async fn hears_tone(phone: &Phone, hz: u32, ms: u64) -> Result<()> {
+    let patience = Duration::from_millis(2 * ms + 10_000);
+    let heard = || hotline_live::sound::tone_ms(&phone.heard(), f64::from(hz), 8_000) >= ms;
+    until(&format!("{hz} Hz is heard for {ms} ms"), patience, heard).await
+}
+
+/// Presses a key and waits until the contact has the fact that it leads to; what was heard before
+/// is forgotten.
+pub async fn press(phone: &mut Phone, key: &str, session: &Session, contact: &str, fact: &str) -> Result<()> {
+    phone.send_digits(key).await?;
+    tokio::task::block_in_place(|| wait_for_facts(session, contact, &[fact], Duration::from_secs(15)))?;
+    phone.forget_heard();
+    Ok(())
+}
+
 /// Dials, takes English and technical support, and waits until the agent's side was joined.
 pub async fn reach_an_agent(hotline: &Hotline, session: &Session, number: &str) -> Result<(Phone, String)> {
     let mut phone = caller(hotline, number).await?;
     phone.call(&format!("sip:{}@{}", hotline.number(), hotline.sip())).await?;
     phone.wait_answered(Duration::from_secs(10)).await?;
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
-    phone.send_digits("2").await?;
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
-    phone.send_digits("1").await?;
-    let contact = tokio::task::block_in_place(|| -> Result<String> {
-        let contact = eventually(Duration::from_secs(5), || contact_of(session, number))?;
-        wait_for_facts(session, &contact, &["LegsBridged"], Duration::from_secs(30))?;
-        Ok(contact)
-    })?;
+    hears_a_prompt(&phone).await?;
+    let contact =
+        tokio::task::block_in_place(|| eventually(Duration::from_secs(5), || contact_of(session, number)))?;
+    press(&mut phone, "2", session, &contact, "LanguageSet").await?;
+    hears_a_prompt(&phone).await?;
+    press(&mut phone, "1", session, &contact, "MenuChosen").await?;
+    tokio::task::block_in_place(|| wait_for_facts(session, &contact, &["LegsBridged"], Duration::from_secs(30)))?;
     Ok((phone, contact))
 }

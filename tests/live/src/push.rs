@@ -1,0 +1,79 @@
+//! A console's WebSocket: connects with a one-time ticket and keeps what it is told.
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tungstenite::stream::MaybeTlsStream;
+use tungstenite::{Message, WebSocket};
+
+use crate::hotline::{Hotline, Session, eventually};
+
+/// A connected console; dropped, it disconnects.
+pub struct Console {
+    heard: Arc<Mutex<Vec<Value>>>,
+    stop: Arc<Mutex<bool>>,
+    reader: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Console {
+    /// Connects as the person of a session, and waits until a heartbeat was answered.
+    pub fn connect(hotline: &Hotline, session: &Session) -> Result<Self> {
+        let answer = session.send("POST", "/v1/ws-tickets", Some(&json!({})))?;
+        let ticket = answer.body["ticket"].as_str().with_context(|| format!("no ticket: {answer:?}"))?;
+        let address = format!("{}?ticket={ticket}", hotline.websocket());
+        let (mut socket, _) = tungstenite::connect(&address).context("the console's WebSocket")?;
+        if let MaybeTlsStream::Plain(stream) = socket.get_ref() {
+            stream.set_read_timeout(Some(Duration::from_millis(200)))?;
+        }
+        socket.send(Message::text(r#"{"type":"heartbeat"}"#))?;
+        let (heard, stop) = (Arc::default(), Arc::default());
+        let reader = std::thread::spawn({
+            let (heard, stop) = (Arc::clone(&heard), Arc::clone(&stop));
+            move || read(socket, &heard, &stop)
+        });
+        let console = Self { heard, stop, reader: Some(reader) };
+        console.wait_for("an answer to the heartbeat", |event| event["event"] == "alive")?;
+        // A ticket is good once.
+        if tungstenite::connect(&address).is_ok() {
+            bail!("a ticket was accepted twice");
+        }
+        Ok(console)
+    }
+
+    /// Waits for an event, 20 s at most.
+    pub fn wait_for(&self, what: &str, is: impl Fn(&Value) -> bool) -> Result<Value> {
+        eventually(Duration::from_secs(20), || {
+            let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+            let found = heard.iter().find(|event| is(event)).cloned();
+            found.with_context(|| format!("the console was not told of {what}; it heard {heard:?}"))
+        })
+    }
+}
+
+fn read(mut socket: WebSocket<MaybeTlsStream<TcpStream>>, heard: &Mutex<Vec<Value>>, stop: &Mutex<bool>) {
+    while !*stop.lock().unwrap_or_else(PoisonError::into_inner) {
+        match socket.read() {
+            Ok(Message::Text(text)) => {
+                let event = serde_json::from_str(&text).unwrap_or_else(|_| json!(text.as_str()));
+                heard.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+            }
+            Ok(_) => {}
+            Err(tungstenite::Error::Io(error))
+                if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
+            Err(_) => return,
+        }
+    }
+    let _ = socket.close(None);
+    let _ = socket.flush();
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        *self.stop.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+}
