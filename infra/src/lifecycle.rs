@@ -34,10 +34,11 @@ pub fn sweep_leftovers(place: &Place) -> Result<()> {
     if process::alive(state.supervisor) && state.supervisor != std::process::id() {
         return Ok(());
     }
-    for (name, pid, marker) in [("media node", state.node, "media-node"), ("local cloud", state.cloud, "cloud.py")] {
-        let Some(pid) = pid.filter(|p| process::alive(*p) && is_ours(*p, marker)) else {
+    let nodes = state.nodes.iter().map(|pid| ("media node", *pid, "media-node"));
+    for (name, pid, marker) in nodes.chain(state.cloud.map(|pid| ("local cloud", pid, "cloud.py"))) {
+        if !process::alive(pid) || !is_ours(pid, marker) {
             continue;
-        };
+        }
         println!("  a {name} (pid {pid}) was left over; stopping it");
         process::signal(pid, libc::SIGTERM);
         if !process::wait_gone(pid, Duration::from_secs(30)) {
@@ -61,9 +62,9 @@ pub fn status(place: &Place) -> Result<()> {
         return Ok(());
     };
     println!("Hotline is {}.", if state.ready { "up" } else { "starting" });
-    for (name, pid) in
-        [("supervisor", Some(state.supervisor)), ("local cloud", state.cloud), ("media node", state.node)]
-    {
+    let mut parts = vec![("supervisor", Some(state.supervisor)), ("local cloud", state.cloud)];
+    parts.extend((0..place.nodes().len()).map(|n| ("media node", state.nodes.get(n).copied())));
+    for (name, pid) in parts {
         match pid {
             Some(pid) if process::alive(pid) => {
                 println!("  ✓ {name:<12} pid {pid:<8} {} MiB with its children", process::resident_mib(pid))
@@ -75,14 +76,18 @@ pub fn status(place: &Place) -> Result<()> {
     if let Ok(endpoints) = Endpoints::read(place) {
         println!("  sip {}   did {}   api {}", endpoints.sip, endpoints.did, endpoints.api);
     }
-    let health = format!("http://{}:{}/readyz", place.settings.bind, place.settings.health_port);
     let config =
         ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(2))).http_status_as_error(false).build();
-    match ureq::Agent::from(config).get(&health).call() {
-        Ok(mut answer) => {
-            println!("  node: {} {}", answer.status(), answer.body_mut().read_to_string().unwrap_or_default().trim())
+    let agent = ureq::Agent::from(config);
+    for node in place.nodes() {
+        let health = format!("http://{}/readyz", node.health);
+        match agent.get(&health).call() {
+            Ok(mut answer) => {
+                let said = answer.body_mut().read_to_string().unwrap_or_default();
+                println!("  {}: {} {}", node.name, answer.status(), said.trim());
+            }
+            Err(error) => println!("  {}: no answer from {health} ({error})", node.name),
         }
-        Err(error) => println!("  node: no answer from {health} ({error})"),
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// The repository and its state folder.
@@ -32,6 +32,27 @@ pub struct Settings {
     pub rtp_port_min: u16,
     /// Last UDP port for audio.
     pub rtp_port_max: u16,
+    /// Media nodes, 1 to [`MAX_NODES`]. They share the audio ports; each further one has a SIP port
+    /// [`SIP_STEP`] and a health port 1 above the one before.
+    pub nodes: u16,
+}
+
+/// Media nodes on one machine.
+pub const MAX_NODES: u16 = 4;
+/// Between the SIP ports of two nodes.
+pub const SIP_STEP: u16 = 10;
+
+/// What one media node uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodePlace {
+    /// `node`, `node-2` and so on: its folder, log and settings file.
+    pub name: String,
+    /// SIP, UDP and TCP.
+    pub sip: SocketAddr,
+    /// Health and metrics.
+    pub health: SocketAddr,
+    /// Audio, first and last port.
+    pub rtp: (u16, u16),
 }
 
 impl Default for Settings {
@@ -43,6 +64,7 @@ impl Default for Settings {
             health_port: 8070,
             rtp_port_min: 20_000,
             rtp_port_max: 29_999,
+            nodes: 1,
         }
     }
 }
@@ -89,6 +111,19 @@ impl Place {
         target.join("release").join(name)
     }
 
+    /// The media nodes.
+    pub fn nodes(&self) -> Vec<NodePlace> {
+        let s = &self.settings;
+        let share = (s.rtp_port_max - s.rtp_port_min + 1) / s.nodes / 2 * 2;
+        let node = |n: u16| NodePlace {
+            name: if n == 0 { "node".into() } else { format!("node-{}", n + 1) },
+            sip: SocketAddr::new(s.bind, s.sip_port + SIP_STEP * n),
+            health: SocketAddr::new(s.bind, s.health_port + n),
+            rtp: (s.rtp_port_min + share * n, s.rtp_port_min + share * (n + 1) - 1),
+        };
+        (0..s.nodes).map(node).collect()
+    }
+
     /// The local cloud's address.
     pub fn cloud_url(&self) -> String {
         format!("http://{}:{}", self.settings.bind, self.settings.cloud_port)
@@ -101,8 +136,11 @@ impl Settings {
         if self.rtp_port_min % 2 == 1 {
             wrong.push("rtp_port_min must be even (RTP takes the even port of each pair)".to_owned());
         }
-        if self.rtp_port_max.saturating_sub(self.rtp_port_min) < 99 {
-            wrong.push("rtp_port_max must be at least 99 above rtp_port_min (four ports a call)".to_owned());
+        let least = 100 * self.nodes.clamp(1, MAX_NODES) - 1;
+        if self.rtp_port_max.saturating_sub(self.rtp_port_min) < least {
+            wrong.push(format!(
+                "rtp_port_max must be at least {least} above rtp_port_min (four ports a call, 100 ports a node)"
+            ));
         }
         for (name, port) in
             [("cloud_port", self.cloud_port), ("sip_port", self.sip_port), ("health_port", self.health_port)]
@@ -111,29 +149,34 @@ impl Settings {
                 wrong.push(format!("{name} = {port} must not be 0 nor lie in the RTP range"));
             }
         }
-        if self.cloud_port == self.health_port {
-            wrong.push("cloud_port and health_port must differ".into());
+        if !(1..=MAX_NODES).contains(&self.nodes) {
+            wrong.push(format!("nodes = {} must be 1 to {MAX_NODES}", self.nodes));
+        }
+        if self.sip_port > u16::MAX - SIP_STEP * MAX_NODES || self.health_port > u16::MAX - MAX_NODES {
+            wrong.push("sip_port and health_port must leave room for further nodes' ports above them".into());
+        }
+        if (self.health_port..self.health_port.saturating_add(self.nodes)).contains(&self.cloud_port) {
+            wrong.push("cloud_port and the nodes' health ports (health_port and those after it) must differ".into());
         }
         if wrong.is_empty() { Ok(()) } else { bail!("settings (hotline.toml, HOTLINE_*):\n  {}", wrong.join("\n  ")) }
     }
 }
 
 fn override_from_env(settings: &mut Settings) -> Result<()> {
-    fn set<T: std::str::FromStr>(name: &str, place: &mut T) -> Result<()>
-    where
-        T::Err: std::fmt::Display,
-    {
+    fn set<T: std::str::FromStr>(name: &str, wanted: &str, place: &mut T) -> Result<()> {
         if let Ok(text) = std::env::var(name) {
-            *place = text.parse().map_err(|e| anyhow::anyhow!("{name}={text}: {e}"))?;
+            *place = text.parse().map_err(|_| anyhow::anyhow!("{name}={text} is not {wanted}"))?;
         }
         Ok(())
     }
-    set("HOTLINE_BIND", &mut settings.bind)?;
-    set("HOTLINE_CLOUD_PORT", &mut settings.cloud_port)?;
-    set("HOTLINE_SIP_PORT", &mut settings.sip_port)?;
-    set("HOTLINE_HEALTH_PORT", &mut settings.health_port)?;
-    set("HOTLINE_RTP_PORT_MIN", &mut settings.rtp_port_min)?;
-    set("HOTLINE_RTP_PORT_MAX", &mut settings.rtp_port_max)
+    const PORT: &str = "a port: a whole number from 1 to 65535";
+    set("HOTLINE_BIND", "an IP address, such as 127.0.0.1", &mut settings.bind)?;
+    set("HOTLINE_CLOUD_PORT", PORT, &mut settings.cloud_port)?;
+    set("HOTLINE_SIP_PORT", PORT, &mut settings.sip_port)?;
+    set("HOTLINE_HEALTH_PORT", PORT, &mut settings.health_port)?;
+    set("HOTLINE_RTP_PORT_MIN", PORT, &mut settings.rtp_port_min)?;
+    set("HOTLINE_RTP_PORT_MAX", PORT, &mut settings.rtp_port_max)?;
+    set("HOTLINE_NODES", "a number of media nodes", &mut settings.nodes)
 }
 
 #[cfg(test)]

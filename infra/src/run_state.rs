@@ -12,8 +12,9 @@ pub struct RunState {
     pub supervisor: u32,
     /// The local cloud.
     pub cloud: Option<u32>,
-    /// The media node.
-    pub node: Option<u32>,
+    /// The media nodes.
+    #[serde(default)]
+    pub nodes: Vec<u32>,
     /// Everything answers.
     pub ready: bool,
 }
@@ -21,7 +22,7 @@ pub struct RunState {
 impl RunState {
     /// This process, with nothing started yet.
     pub fn starting() -> Self {
-        Self { supervisor: std::process::id(), cloud: None, node: None, ready: false }
+        Self { supervisor: std::process::id(), cloud: None, nodes: Vec::new(), ready: false }
     }
 }
 

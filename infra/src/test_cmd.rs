@@ -13,8 +13,7 @@ use crate::up::CLOUD_BUILD;
 /// What `test` may be asked for.
 #[derive(clap::Args, Debug)]
 pub struct TestOptions {
-    /// Only these layers: style, unit, template, cloud, live; or adapters, which is not part of a full
-    /// run because it builds the cloud SDK once more (may be repeated)
+    /// Only these layers: style, unit, template, cloud, live, adapters (may be repeated)
     #[arg(long, value_name = "LAYER")]
     pub only: Vec<String>,
 }
@@ -32,10 +31,7 @@ pub fn run(place: &Place, options: &TestOptions) -> Result<ExitCode> {
     if let Some(wrong) = options.only.iter().find(|l| !LAYERS.contains(&l.as_str())) {
         bail!("--only {wrong}: the layers are {}", LAYERS.join(", "));
     }
-    let wanted = |layer: &str| match options.only.is_empty() {
-        true => layer != "adapters",
-        false => options.only.iter().any(|o| o == layer),
-    };
+    let wanted = |layer: &str| options.only.is_empty() || options.only.iter().any(|only| only == layer);
     let started = Instant::now();
     let mut tally = Tally::default();
     type Layer = fn(&Place, &mut Tally) -> Result<()>;
@@ -99,7 +95,8 @@ fn cloud(place: &Place, tally: &mut Tally) -> Result<()> {
     check(tally, "the functions need no glibc newer than 2.34", package.arg("--out").arg(&zip))
 }
 
-/// The adapters over a DynamoDB in process: another build of the SDK, so not part of every run.
+/// The adapters over a DynamoDB in process. That one's features make it another build of the SDK, kept
+/// in the target folder beside the first.
 fn adapters(place: &Place, tally: &mut Tally) -> Result<()> {
     cargo_test(tally, cargo(place).args(["test", "--locked", "--release", "--no-fail-fast", "-p", "hotline-aws"]))
 }

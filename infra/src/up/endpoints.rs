@@ -8,8 +8,11 @@ use crate::place::Place;
 /// Addresses, names and sign-ins of the running hotline.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Endpoints {
-    /// `host:port` of the media node, UDP and TCP.
+    /// `host:port` of the first media node, UDP and TCP.
     pub sip: String,
+    /// The same of every media node.
+    #[serde(default)]
+    pub nodes: Vec<String>,
     /// Base address of the HTTP API, without the trailing slash.
     pub api: String,
     /// Address of the WebSocket API.

@@ -104,26 +104,27 @@ fn foreground(place: &Place) -> Result<()> {
 #[derive(Default)]
 struct Parts {
     cloud: Option<std::process::Child>,
-    node: Option<std::process::Child>,
+    nodes: Vec<std::process::Child>,
     node_restarts: u32,
 }
 
 impl Parts {
     fn stop(&mut self) -> Result<()> {
-        if self.cloud.is_none() && self.node.is_none() {
+        if self.cloud.is_none() && self.nodes.is_empty() {
             return Ok(());
         }
         println!("Stopping.");
-        for (name, child, patience) in [
-            ("media node", &mut self.node, Duration::from_secs(20)),
-            ("local cloud (saves its state)", &mut self.cloud, Duration::from_secs(60)),
-        ] {
-            if let Some(mut child) = child.take() {
-                stepped(name, || {
-                    let clean = process::stop(&mut child, patience)?;
-                    Ok(((), if clean { "stopped".into() } else { "did not stop in time, killed".into() }))
-                })?;
-            }
+        for node in &self.nodes {
+            // All drain at the same time.
+            process::signal(node.id(), libc::SIGTERM);
+        }
+        let nodes = self.nodes.drain(..).map(|node| ("media node", node, Duration::from_secs(20)));
+        let cloud = self.cloud.take().map(|cloud| ("local cloud (saves its state)", cloud, Duration::from_secs(60)));
+        for (name, mut child, patience) in nodes.chain(cloud) {
+            stepped(name, || {
+                let clean = process::stop(&mut child, patience)?;
+                Ok(((), if clean { "stopped".into() } else { "did not stop in time, killed".into() }))
+            })?;
         }
         Ok(())
     }
@@ -139,9 +140,11 @@ fn bring_up(place: &Place, parts: &mut Parts, started: Instant, warm: bool) -> R
     stepped("ports", || {
         let s = &place.settings;
         process::check_tcp_port(s.bind, s.cloud_port, "the local cloud", "cloud_port")?;
-        process::check_udp_port(s.bind, s.sip_port, "the media node", "sip_port")?;
-        process::check_tcp_port(s.bind, s.sip_port, "the media node", "sip_port")?;
-        process::check_tcp_port(s.bind, s.health_port, "the media node's health page", "health_port")?;
+        for node in place.nodes() {
+            process::check_udp_port(s.bind, node.sip.port(), "the media node", "sip_port")?;
+            process::check_tcp_port(s.bind, node.sip.port(), "the media node", "sip_port")?;
+            process::check_tcp_port(s.bind, node.health.port(), "the media node's health page", "health_port")?;
+        }
         Ok(((), format!("cloud {}, sip {}, health {}", s.cloud_port, s.sip_port, s.health_port)))
     })?;
     go_on()?;
@@ -156,12 +159,15 @@ fn bring_up(place: &Place, parts: &mut Parts, started: Instant, warm: bool) -> R
     go_on()?;
     let mut endpoints = stepped("demo tenant", || seed::seed(place, &stack))?;
     go_on()?;
-    parts.node = Some(stepped("media node", || node::start(place, &stack))?);
-    endpoints.sip = format!("{}:{}", place.settings.bind, place.settings.sip_port);
+    for node in place.nodes() {
+        parts.nodes.push(stepped(&format!("media {}", node.name), || node::start(place, &node, &stack))?);
+    }
+    endpoints.nodes = place.nodes().iter().map(|node| node.sip.to_string()).collect();
+    endpoints.sip = endpoints.nodes.first().cloned().unwrap_or_default();
     endpoints.write(place)?;
     let mut state = run_state::RunState::starting();
     state.cloud = parts.cloud.as_ref().map(std::process::Child::id);
-    state.node = parts.node.as_ref().map(std::process::Child::id);
+    state.nodes = parts.nodes.iter().map(std::process::Child::id).collect();
     run_state::write(place, &state)?;
     let memory = process::resident_mib(std::process::id());
     let (kind, target) = if warm { ("warm", "20 s") } else { ("cold", "15 min") };
@@ -186,20 +192,24 @@ fn supervise(place: &Place, parts: &mut Parts) -> Result<()> {
             parts.cloud = None;
             bail!("the local cloud ended with {status}; its log: {}", place.log("cloud").display());
         }
-        if let Some(node) = &mut parts.node
-            && let Some(status) = node.try_wait()?
-        {
+        for (child, node) in parts.nodes.iter_mut().zip(place.nodes()) {
+            let Some(status) = child.try_wait()? else {
+                continue;
+            };
             parts.node_restarts += 1;
             if parts.node_restarts > 20 {
-                parts.node = None;
-                bail!("the media node died 20 times, last with {status}; its log: {}", place.log("node").display());
+                bail!("media nodes died 20 times, last with {status}; its log: {}", place.log(&node.name).display());
             }
-            println!("The media node ended with {status}; starting it again.");
+            println!("The media node {} ended with {status}; starting it again.", node.name);
             std::thread::sleep(Duration::from_millis(200));
-            let (child, _) = node::start(place, &stack)?;
+            let before = child.id();
+            (*child, _) = node::start(place, &node, &stack)?;
             let mut state = run_state::read(place).unwrap_or_else(run_state::RunState::starting);
-            state.node = Some(child.id());
-            parts.node = Some(child);
+            for pid in &mut state.nodes {
+                if *pid == before {
+                    *pid = child.id();
+                }
+            }
             run_state::write(place, &state)?;
         }
     }

@@ -1,25 +1,24 @@
 //! The media node as a child process.
 
 use anyhow::{Result, bail};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use super::cloud::CLOUD_ENVIRONMENT;
 use super::deploy::Stack;
-use crate::place::Place;
+use crate::place::{NodePlace, Place};
 use crate::process;
 
 /// Starts it and waits until it says that it is ready.
-pub fn start(place: &Place, stack: &Stack) -> Result<(Child, String)> {
-    let log = place.log("node");
+pub fn start(place: &Place, node: &NodePlace, stack: &Stack) -> Result<(Child, String)> {
+    let log = place.log(&node.name);
     let mut command = Command::new(place.program("media-node"));
-    command.args(["--config".as_ref(), config_file(place, stack)?.as_os_str()]);
+    command.args(["--config".as_ref(), config_file(place, node, stack)?.as_os_str()]);
     command.envs(CLOUD_ENVIRONMENT).env("AWS_ENDPOINT_URL", place.cloud_url());
     let mut child = process::spawn(&mut command, &log)?;
     let until = Instant::now() + Duration::from_secs(20);
-    let ready = format!("http://{}:{}/readyz", place.settings.bind, place.settings.health_port);
+    let ready = format!("http://{}/readyz", node.health);
     let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(1))).build();
     let agent = ureq::Agent::from(config);
     while Instant::now() < until {
@@ -29,7 +28,7 @@ pub fn start(place: &Place, stack: &Stack) -> Result<(Child, String)> {
             bail!("the media node ended with {status}:\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
         }
         if agent.get(&ready).call().is_ok() {
-            return Ok((child, format!("sip {}:{}", place.settings.bind, place.settings.sip_port)));
+            return Ok((child, format!("sip {}", node.sip)));
         }
         std::thread::sleep(Duration::from_millis(30));
     }
@@ -38,9 +37,9 @@ pub fn start(place: &Place, stack: &Stack) -> Result<(Child, String)> {
 }
 
 /// Writes the node's settings from ours and the stack's outputs.
-fn config_file(place: &Place, stack: &Stack) -> Result<PathBuf> {
-    let s = &place.settings;
-    let sip = SocketAddr::new(s.bind, s.sip_port);
+fn config_file(place: &Place, node: &NodePlace, stack: &Stack) -> Result<PathBuf> {
+    let bind = place.settings.bind;
+    let sip = node.sip;
     let text = format!(
         "# Written by `hotline up` at each start.\n\
          [node]\ndata_dir = {data:?}\ndrain_s = 10\n\n\
@@ -50,19 +49,18 @@ fn config_file(place: &Place, stack: &Stack) -> Result<PathBuf> {
          [cloud]\nivr_function = {ivr:?}\ndirectory_function = {directory:?}\nnode_queue_prefix = {prefix:?}\n\
          recordings_bucket = {recordings:?}\nprompts_bucket = {prompts:?}\n\n\
          [log]\nlevel = \"info\"\njson = true\n",
-        data = place.local("node").display().to_string(),
-        trusted = if s.bind.is_loopback() { "\"127.0.0.0/8\"" } else { "" },
-        bind = s.bind,
-        min = s.rtp_port_min,
-        max = s.rtp_port_max,
-        http = SocketAddr::new(s.bind, s.health_port),
+        data = place.local(&node.name).display().to_string(),
+        trusted = if bind.is_loopback() { "\"127.0.0.0/8\"" } else { "" },
+        min = node.rtp.0,
+        max = node.rtp.1,
+        http = node.health,
         ivr = stack.output("IvrFunction")?,
         directory = stack.output("DirectoryFunction")?,
         prefix = stack.output("NodeQueuePrefix")?,
         recordings = stack.output("RecordingsBucket")?,
         prompts = stack.output("PromptsBucket")?,
     );
-    let file = place.local("node.toml");
+    let file = place.local(format!("{}.toml", node.name));
     std::fs::write(&file, text)?;
     Ok(file)
 }

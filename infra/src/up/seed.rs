@@ -140,6 +140,7 @@ pub fn seed(place: &Place, stack: &Stack) -> Result<(Endpoints, String)> {
     users.push(access("operator", OPERATOR, operator_password));
     let endpoints = Endpoints {
         sip: String::new(),
+        nodes: Vec::new(),
         api: stack.output("ApiUrl")?.into(),
         websocket: stack.output("WebSocketUrl")?.into(),
         tenant,

@@ -64,6 +64,11 @@ impl Hotline {
 
     /// Runs `./hotline …`, whatever it answers.
     pub fn try_command(&self, arguments: &[&str]) -> Result<Output> {
+        self.try_command_with(arguments, &[])
+    }
+
+    /// Runs `./hotline …` with other settings in its environment.
+    pub fn try_command_with(&self, arguments: &[&str], change: &[(&str, &str)]) -> Result<Output> {
         let mut command = Command::new(self.root.join("hotline"));
         // What cargo tells this test is not meant for the cargo that `hotline up` runs: build
         // scripts look at these names and would build half of the tree again.
@@ -78,6 +83,7 @@ impl Hotline {
             .args(arguments)
             .envs(PORTS)
             .env("HOTLINE_LOCAL", &self.local)
+            .envs(change.iter().copied())
             .stdin(Stdio::null())
             .output()
             .context("cannot run ./hotline")
@@ -117,10 +123,17 @@ impl Hotline {
         users.iter().filter(|u| u["role"] == role).nth(nth).with_context(|| format!("no {role} number {nth}"))
     }
 
-    /// The process id of a part, as `.local/run/state.json` says.
+    /// The node's metrics page.
+    pub fn metrics(&self) -> Result<String> {
+        let port = PORTS.iter().find(|(name, _)| *name == "HOTLINE_HEALTH_PORT").context("health port")?.1;
+        Ok(ureq::get(format!("http://127.0.0.1:{port}/metrics")).call()?.body_mut().read_to_string()?)
+    }
+
+    /// The process id of a part (`cloud`, `nodes/0`), as `.local/run/state.json` says.
     pub fn pid(&self, part: &str) -> Result<u32> {
         let state: Value = serde_json::from_str(&std::fs::read_to_string(self.local.join("run/state.json"))?)?;
-        state[part].as_u64().map(|p| p as u32).with_context(|| format!("{part} has no pid"))
+        let pid = state.pointer(&format!("/{part}")).and_then(Value::as_u64);
+        pid.map(|p| p as u32).with_context(|| format!("{part} has no pid"))
     }
 
     /// An API session of the `nth` user with a role.

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 type Scenario = (&'static str, fn(&mut Hotline) -> Result<()>);
 
-const SCENARIOS: [Scenario; 8] = [
+const SCENARIOS: [Scenario; 9] = [
     ("a_caller_and_a_baresip_agent_talk_and_everything_is_kept", scenarios::journey::run),
     ("a_killed_node_loses_no_recording_and_no_contact", scenarios::killed_node::run),
     ("an_unknown_number_is_heard_and_refused", scenarios::unknown_number::run),
@@ -20,6 +20,7 @@ const SCENARIOS: [Scenario; 8] = [
     ("hotline_call_shows_a_call_without_a_phone", scenarios::built_in_call::run),
     ("wrong_use_gets_a_clear_answer", scenarios::wrong_use::run),
     ("the_state_survives_down_and_up", scenarios::survives::run),
+    ("wrong_ports_and_a_damaged_state_are_named_with_a_remedy", scenarios::damaged::run),
 ];
 
 fn main() -> ExitCode {

@@ -1,11 +1,10 @@
 //! The functions stop answering in mid-call: the caller hears the flow's fallback and is served after.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use hotline_live::hotline::Hotline;
-use hotline_phone::Phone;
 use std::time::Duration;
 
-use super::{block_on, caller, contact_of, hears_a_prompt, wait_for_facts};
+use super::{block_on, caller, contact_of, hears_a_prompt, until, wait_for_facts};
 
 const NUMBER: &str = "+8613800138004";
 
@@ -21,13 +20,16 @@ pub fn run(hotline: &mut Hotline) -> Result<()> {
         phone.call(&format!("sip:{}@{}", hotline.number(), hotline.sip())).await?;
         phone.wait_answered(Duration::from_secs(10)).await?;
         hears_a_prompt(&phone).await?;
+        let before = kept_company(hotline)?;
         signal(libc::SIGSTOP);
         phone.send_digits("2").await?;
-        // The key ends the prompt; what is heard after the pause is the fallback.
-        falls_silent(&phone).await?;
-        let company = hears_a_prompt(&phone).await;
+        let company = until("the node begins to play the fallback", Duration::from_secs(15), || {
+            kept_company(hotline).is_ok_and(|times| times > before)
+        });
+        company.await?;
+        phone.forget_heard();
+        hears_a_prompt(&phone).await.context("the caller hears nothing while decisions are away")?;
         signal(libc::SIGCONT);
-        company.context("the caller hears nothing while decisions are away")?;
         let contact = tokio::task::block_in_place(|| -> Result<String> {
             let contact = contact_of(&supervisor, NUMBER)?;
             wait_for_facts(&supervisor, &contact, &["LanguageSet"], Duration::from_secs(30))?;
@@ -43,14 +45,9 @@ pub fn run(hotline: &mut Hotline) -> Result<()> {
     outcome
 }
 
-/// Waits until nothing was heard for 300 ms, and forgets what was.
-async fn falls_silent(phone: &Phone) -> Result<()> {
-    for _ in 0..50 {
-        phone.forget_heard();
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        if hotline_phone::loudness(&phone.heard()) < 10.0 {
-            return Ok(());
-        }
-    }
-    bail!("the prompt goes on after the key")
+/// How often the node had to keep a caller company, by its metrics.
+fn kept_company(hotline: &Hotline) -> Result<u64> {
+    let metrics = hotline.metrics()?;
+    let line = metrics.lines().find_map(|line| line.strip_prefix("hotline_node_company "));
+    Ok(line.context("no hotline_node_company among the metrics")?.trim().parse()?)
 }

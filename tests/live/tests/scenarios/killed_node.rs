@@ -15,13 +15,13 @@ pub fn run(hotline: &mut Hotline) -> Result<()> {
         let (mut phone, contact) = reach_an_agent(hotline, &supervisor, NUMBER).await?;
         let joined = Instant::now();
         hears_tone(&phone, AGENT_HZ, 11_500).await?;
-        let node = hotline.pid("node")?;
+        let node = hotline.pid("nodes/0")?;
         // SAFETY: kill(2) takes plain integers.
         ensure!(unsafe { libc::kill(node as i32, libc::SIGKILL) } == 0, "cannot kill the node");
         let talked = joined.elapsed();
         tokio::task::block_in_place(|| {
             eventually(Duration::from_secs(20), || {
-                let new = hotline.pid("node")?;
+                let new = hotline.pid("nodes/0")?;
                 if new != node { Ok(()) } else { anyhow::bail!("the node was not started again") }
             })
         })?;

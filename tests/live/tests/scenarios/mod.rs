@@ -2,6 +2,7 @@
 
 pub mod built_in_call;
 pub mod cloud_away;
+pub mod damaged;
 pub mod journey;
 pub mod killed_node;
 pub mod sipp;
