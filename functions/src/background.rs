@@ -5,7 +5,10 @@ use futures::future::join_all;
 use hotline_aws::fact_from_image;
 use hotline_base::EntityKey;
 use hotline_ports::FactRow;
-use hotline_service::{Service, ServiceError, facts as consumer, nodes, outbox, timers as clock, work as jobs};
+use hotline_service::{
+    Service, ServiceError, facts as consumer, nodes, outbox, reconcile as reconciler, thresholds, timers as clock,
+    work as jobs,
+};
 use hotline_wire::problem::QueueAction;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -100,12 +103,15 @@ async fn follow(service: &Service, fact: &FactRow) -> Result<(), ServiceError> {
     }
 }
 
-/// Every minute: the timers of the next one, effects left behind, lapsed leases. Each is done
-/// whatever becomes of the others.
+/// Every minute: the timers of the next one, effects left behind, lapsed leases, thresholds of
+/// queues. Each is done whatever becomes of the others.
 pub async fn sweep(service: &Service) -> Result<Value, Failure> {
     let timers = clock::sweep(service).await;
     let effects = outbox::sweep(service).await;
     let lost = nodes::check_leases(service).await;
+    // A minute is too long for a caller whose node died: the timer queue looks in between.
+    let checks = nodes::schedule_checks(service).await;
+    let queues = thresholds::tick(service).await;
     let mut failed = Vec::new();
     let mut count = |what: &'static str, result: Result<usize, ServiceError>| match result {
         Ok(count) => count,
@@ -116,8 +122,18 @@ pub async fn sweep(service: &Service) -> Result<Value, Failure> {
         }
     };
     let (timers, effects, lost) = (count("timers", timers), count("effects", effects), count("leases", lost));
-    tracing::info!(timers, effects, lost, "swept");
+    count("lease checks", checks);
+    let queues = count("thresholds", queues);
+    tracing::info!(timers, effects, lost, queues, "swept");
     if failed.is_empty() { Ok(Value::Null) } else { Err(Failure::transient(failed.join("; "))) }
+}
+
+/// Every minute: tables, leases and nodes against each other; what does not fit is repaired and told.
+pub async fn reconcile(service: &Service) -> Result<Value, Failure> {
+    match reconciler::run(service).await {
+        Ok(report) => Ok(json!({"looked": report.looked, "found": report.found.len()})),
+        Err(error) => Err(Failure::transient(error)),
+    }
 }
 
 #[cfg(test)]
@@ -153,5 +169,6 @@ mod tests {
     #[tokio::test]
     async fn a_quiet_minute_is_swept() {
         assert_eq!(sweep(&service()).await, Ok(Value::Null));
+        assert_eq!(reconcile(&service()).await, Ok(json!({"looked": 0, "found": 0})));
     }
 }

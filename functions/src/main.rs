@@ -9,7 +9,8 @@
 //! | `timers` | SQS batch | fires timers |
 //! | `work` | SQS batch | composes recordings |
 //! | `facts` | table stream batch | tickets, rollups, pushes |
-//! | `sweep` | schedule, every minute | timers of the next minute, effects left behind, leases |
+//! | `sweep` | schedule, every minute | timers of the next minute, effects left behind, leases, thresholds |
+//! | `reconcile` | schedule, every minute | tables, leases and nodes against each other |
 
 mod background;
 mod calls;
@@ -36,6 +37,7 @@ enum Handler {
     Work,
     Facts,
     Sweep,
+    Reconcile,
 }
 
 impl Handler {
@@ -49,6 +51,7 @@ impl Handler {
             "work" => Self::Work,
             "facts" => Self::Facts,
             "sweep" => Self::Sweep,
+            "reconcile" => Self::Reconcile,
             _ => return None,
         })
     }
@@ -67,8 +70,9 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         .with_env_filter(filter)
         .init();
     let name = std::env::var("_HANDLER").unwrap_or_default();
-    let handler = Handler::named(&name)
-        .ok_or_else(|| format!("the handler is {name:?}: ivr, directory, api, ws, timers, work, facts or sweep"))?;
+    let handler = Handler::named(&name).ok_or_else(|| {
+        format!("the handler is {name:?}: ivr, directory, api, ws, timers, work, facts, sweep or reconcile")
+    })?;
     let config = Config::from_env()?;
     let sdk = Sdk::from_env().await;
     let service = Service::new(hotline_aws::ports(&sdk, &config));
@@ -95,5 +99,6 @@ async fn handle(handler: Handler, service: &Service, event: LambdaEvent<Value>) 
         Handler::Work => background::work(service, payload).await,
         Handler::Facts => background::facts(service, payload).await,
         Handler::Sweep => background::sweep(service).await,
+        Handler::Reconcile => background::reconcile(service).await,
     }
 }

@@ -53,7 +53,7 @@ pub fn run(place: &Place, options: &DeployOptions) -> Result<()> {
     let mut deploy = Command::new(place.program("hotline-cloud"));
     deploy.args(["deploy", "--stack", &options.stack, "--template"]).arg(place.root.join("infra/template.yaml"));
     for (name, _, program) in &programs {
-        let zip = place.local(&format!("{name}-aws.zip"));
+        let zip = place.local(format!("{name}-aws.zip"));
         let flag = if *name == "functions" { "--zip" } else { "--node-zip" };
         stepped(&format!("package {name}"), || package(place, name, program, &zip))?;
         deploy.arg(flag).arg(&zip);

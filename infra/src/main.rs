@@ -13,6 +13,8 @@ mod sim_cmd;
 mod test_cmd;
 mod trace_cmd;
 mod up;
+mod whatif_cmd;
+mod yaml;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -46,6 +48,10 @@ enum Command {
         /// The contact's id (con_…)
         contact: String,
     },
+    /// Decide again what was decided about a contact; fails where the answer differs by a byte
+    Replay(whatif_cmd::ReplayOptions),
+    /// Run a recorded period again under other rules, skills or staffing, and compare
+    Whatif(whatif_cmd::WhatifOptions),
     /// Check, test, draw, compare and format flows
     #[command(subcommand)]
     Flow(flow_cmd::FlowCommand),
@@ -78,6 +84,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Call(options) => call::run(&place, &options)?,
         Command::Trace(options) => trace_cmd::run(&place, &options)?,
         Command::Why { contact } => trace_cmd::why(&place, &contact)?,
+        Command::Replay(options) => return whatif_cmd::replay(&place, &options),
+        Command::Whatif(options) => whatif_cmd::whatif(&place, &options)?,
         Command::Deploy(options) => deploy_cmd::run(&place, &options)?,
         Command::Flow(_) | Command::Sim(_) => {}
         Command::Up(options) => up::run(&place, &options)?,

@@ -35,6 +35,10 @@ pub struct Settings {
     /// Media nodes, 1 to [`MAX_NODES`]. They share the audio ports; each further one has a SIP port
     /// [`SIP_STEP`] and a health port 1 above the one before.
     pub nodes: u16,
+    /// Where calls to outside numbers go: `host:port`, tried in this order.
+    pub gateways: Vec<String>,
+    /// What outside numbers must begin with, such as `+86`; `+` allows all.
+    pub dial_allow: Vec<String>,
 }
 
 /// Media nodes on one machine.
@@ -65,6 +69,8 @@ impl Default for Settings {
             rtp_port_min: 20_000,
             rtp_port_max: 29_999,
             nodes: 1,
+            gateways: Vec::new(),
+            dial_allow: Vec::new(),
         }
     }
 }
@@ -176,7 +182,14 @@ fn override_from_env(settings: &mut Settings) -> Result<()> {
     set("HOTLINE_HEALTH_PORT", PORT, &mut settings.health_port)?;
     set("HOTLINE_RTP_PORT_MIN", PORT, &mut settings.rtp_port_min)?;
     set("HOTLINE_RTP_PORT_MAX", PORT, &mut settings.rtp_port_max)?;
-    set("HOTLINE_NODES", "a number of media nodes", &mut settings.nodes)
+    set("HOTLINE_NODES", "a number of media nodes", &mut settings.nodes)?;
+    for (name, list) in [("HOTLINE_GATEWAYS", &mut settings.gateways), ("HOTLINE_DIAL_ALLOW", &mut settings.dial_allow)]
+    {
+        if let Ok(text) = std::env::var(name) {
+            *list = text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect();
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

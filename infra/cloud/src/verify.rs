@@ -128,7 +128,7 @@ async fn queues(sdk: &Sdk, outputs: &Outputs, report: &mut Report) -> Result<()>
 /// Every function answers a ping without touching anything, and every mapping is on.
 async fn functions(sdk: &Sdk, outputs: &Outputs, stack: &str, report: &mut Report) -> Result<()> {
     let client = aws_sdk_lambda::Client::new(sdk.config());
-    for handler in ["ivr", "directory", "api", "ws", "timers", "work", "facts", "sweep"] {
+    for handler in ["ivr", "directory", "api", "ws", "timers", "work", "facts", "sweep", "reconcile"] {
         let name = format!("{stack}-{handler}");
         let ping = Blob::new(r#"{"hotline":"ping"}"#);
         let result = match client.invoke().function_name(&name).payload(ping).send().await {

@@ -44,7 +44,10 @@ fn every_function_has_a_role_and_a_log_of_its_own() {
     let functions = resources("AWS::Serverless::Function");
     let handlers: BTreeSet<&str> =
         functions.values().map(|text| text.lines().find_map(|l| l.trim().strip_prefix("Handler: ")).unwrap()).collect();
-    assert_eq!(handlers, BTreeSet::from(["api", "directory", "facts", "ivr", "sweep", "timers", "work", "ws"]));
+    assert_eq!(
+        handlers,
+        BTreeSet::from(["api", "directory", "facts", "ivr", "reconcile", "sweep", "timers", "work", "ws"])
+    );
     let (roles, logs) = (resources("AWS::IAM::Role"), resources("AWS::Logs::LogGroup"));
     for (name, text) in &functions {
         let part = name.strip_suffix("Function").unwrap();

@@ -1,12 +1,16 @@
 //! The media node as a child process.
 
 use anyhow::{Result, bail};
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use super::cloud::CLOUD_ENVIRONMENT;
 use super::deploy::Stack;
+use super::seed;
 use crate::place::{NodePlace, Place};
 use crate::process;
 
@@ -42,13 +46,17 @@ fn config_file(place: &Place, node: &NodePlace, stack: &Stack) -> Result<PathBuf
     let sip = node.sip;
     let text = format!(
         "# Written by `hotline up` at each start.\n\
-         [node]\ndata_dir = {data:?}\ndrain_s = 10\n\n\
+         [node]\ndata_dir = {data:?}\ndrain_s = 10\nfleet_key = {fleet_key:?}\n\n\
          [sip]\nlisten = [\"udp:{sip}\", \"tcp:{sip}\"]\ntrusted = [{trusted}]\n\n\
          [media]\nbind = \"{bind}\"\nports = \"{min}-{max}\"\n\n\
          [http]\nlisten = \"{http}\"\n\n\
          [cloud]\nivr_function = {ivr:?}\ndirectory_function = {directory:?}\nnode_queue_prefix = {prefix:?}\n\
          recordings_bucket = {recordings:?}\nprompts_bucket = {prompts:?}\n\n\
+         [trunk]\ngateways = {gateways:?}\nallow = {allow:?}\n\n\
          [log]\nlevel = \"info\"\njson = true\n",
+        fleet_key = seed::fleet_key(place)?,
+        gateways = place.settings.gateways,
+        allow = place.settings.dial_allow,
         data = place.local(&node.name).display().to_string(),
         trusted = if bind.is_loopback() { "\"127.0.0.0/8\"" } else { "" },
         min = node.rtp.0,
@@ -61,6 +69,8 @@ fn config_file(place: &Place, node: &NodePlace, stack: &Stack) -> Result<PathBuf
         prompts = stack.output("PromptsBucket")?,
     );
     let file = place.local(format!("{}.toml", node.name));
-    std::fs::write(&file, text)?;
+    let _ = std::fs::remove_file(&file);
+    let mut open = File::options().create_new(true).write(true).mode(0o600).open(&file)?;
+    open.write_all(text.as_bytes())?;
     Ok(file)
 }

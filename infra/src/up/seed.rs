@@ -23,6 +23,14 @@ struct Secrets {
     sip: BTreeMap<String, SipAccount>,
 }
 
+/// The secret by which the media nodes know each other; made once.
+///
+/// # Errors
+/// A file that cannot be read or written.
+pub fn fleet_key(place: &Place) -> Result<String> {
+    Secrets::read(place)?.password(place, "fleet-key")
+}
+
 impl Secrets {
     fn read(place: &Place) -> Result<Self> {
         let file = place.local("demo-secrets.json");

@@ -41,7 +41,7 @@ pub async fn receive(shared: Arc<Shared>, queue: Arc<dyn NodeCommands>) {
         };
         for one in received {
             match one.command {
-                Ok(command) => shared.mail_contact(command.contact, Mail::Command(command)),
+                Ok(command) => shared.mail_contact(command.contact, Mail::Command(Box::new(command))),
                 Err(reason) => {
                     Metrics::add(&shared.metrics.commands_dropped);
                     tracing::error!(reason, "a command cannot be read");

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use hotline_sip::api::{Path, Transport};
+
 /// The address of a `sip:` URI whose host is an IP address or `localhost`.
 pub fn address(uri: &str) -> Option<SocketAddr> {
     let rest = uri.strip_prefix("sip:").or_else(|| uri.strip_prefix("sips:"))?;
@@ -22,6 +24,28 @@ pub fn address(uri: &str) -> Option<SocketAddr> {
         other => other.parse().ok()?,
     };
     Some(SocketAddr::new(ip, port))
+}
+
+/// A peer as a dialog's record names it: `host:port;transport=udp`.
+pub fn peer(path: Path) -> String {
+    let transport = match path.transport {
+        Transport::Udp => "udp",
+        Transport::Tcp | Transport::Ws => "tcp",
+        Transport::Tls | Transport::Wss => "tls",
+    };
+    format!("{};transport={transport}", path.remote)
+}
+
+/// The address in such a record, where datagrams reach it.
+pub fn datagram_peer(peer: &str) -> Option<SocketAddr> {
+    let (address, transport) = peer.split_once(";transport=")?;
+    (transport == "udp").then(|| address.parse().ok()).flatten()
+}
+
+/// The user part of a SIP URI.
+pub fn user(uri: &str) -> &str {
+    let rest = uri.split_once(':').map_or(uri, |(_, rest)| rest);
+    rest.split_once('@').map_or("", |(user, _)| user)
 }
 
 /// Whether a `sip:` URI asks for TCP.

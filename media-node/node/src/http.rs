@@ -107,6 +107,7 @@ fn metrics(shared: &Shared) -> String {
     shared.metrics.text(&[
         ("worker_queue", "Items waiting for the SIP workers.", queued as u64),
         ("waiting", "Calls in stand-alone queues.", waiting as u64),
+        ("outside_calls", "Calls to outside now.", shared.gateways.calls() as u64),
         ("phones", "Registered users.", shared.registrar.users() as u64),
         ("media_legs", "Media legs open.", media.legs),
         ("recordings", "Recordings running.", media.recordings),

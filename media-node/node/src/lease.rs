@@ -14,9 +14,9 @@ use crate::registrar::Owner;
 use crate::shared::Shared;
 
 /// How often the lease is renewed.
-const RENEW: Duration = Duration::from_secs(5);
+const RENEW: Duration = Duration::from_millis(2_500);
 /// How long it lives without that, milliseconds.
-const LEASE_MS: i64 = 20_000;
+const LEASE_MS: i64 = 8_000;
 /// How often registrations are looked through, and stand-alone queues woken.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -103,7 +103,7 @@ pub async fn housekeeping(shared: Arc<Shared>) {
         save_phones(&shared).await;
         if let Decider::Local(stand_alone) = &shared.decider {
             for command in stand_alone.tick(clock::wall()) {
-                shared.mail_contact(command.contact, Mail::Command(command));
+                shared.mail_contact(command.contact, Mail::Command(Box::new(command)));
             }
         }
     }

@@ -11,6 +11,8 @@ use hotline_session::{DecisionFailure, DialError, LegNo, Loaded};
 use hotline_sip::api::{Ha1, Path, RequestHandle};
 use hotline_wire::node::{Decision, NodeCommand};
 
+use crate::worker::Wanted;
+
 /// SIP messages that may wait for a worker; above it they are dropped as by a full socket.
 const MESSAGES: usize = 8_192;
 
@@ -23,13 +25,13 @@ pub enum Mail {
     /// A decision, or its failure.
     Decided { contact: ContactId, seq: u32, result: Result<Decision, DecisionFailure> },
     /// A command of the functions.
-    Command(NodeCommand),
+    Command(Box<NodeCommand>),
     /// An account was looked up.
     Account { request: RequestHandle, ha1: Option<Ha1> },
     /// Prompt objects came.
     Loaded { contact: ContactId, sounds: Vec<Loaded> },
     /// A host name was resolved.
-    Resolved { contact: ContactId, leg: LegNo, uri: String, address: Result<std::net::SocketAddr, DialError> },
+    Resolved { contact: ContactId, leg: LegNo, wanted: Box<Wanted>, address: Result<std::net::SocketAddr, DialError> },
     /// New calls are refused from now on, or no longer.
     RefuseNewCalls(bool),
     /// All calls end now.

@@ -44,6 +44,24 @@ counters! {
     dials: "counter" = "Phones called.",
     /// Legs joined.
     joins: "counter" = "Phones joined with a caller.",
+    /// Rings sent to phones at other nodes.
+    remote_rings: "counter" = "Phones at other nodes called.",
+    /// Other nodes' rings of phones here, now.
+    relays: "gauge" = "Phones here on calls of other nodes.",
+    /// Other nodes' rings of phones here.
+    relays_started: "counter" = "Rings of other nodes for phones here.",
+    /// Other nodes' rings that were not taken.
+    relays_refused: "counter" = "Rings of other nodes refused: signature, repetition, no such phone.",
+    /// Numbers called.
+    outside_dials: "counter" = "Calls sent to gateways, failovers included.",
+    /// Numbers that may not be called.
+    outside_forbidden: "counter" = "Calls to outside that policy or limits forbade.",
+    /// Gateways that did not take a call.
+    gateway_failovers: "counter" = "Calls that went on to the next gateway.",
+    /// Calls that this node placed.
+    calls_placed: "counter" = "Call-backs and take-overs begun.",
+    /// Calls of others that commands came for.
+    lost_calls: "counter" = "Calls reported as lost because a command came for them.",
     /// Decisions asked for.
     decisions: "counter" = "Decisions asked for.",
     /// Decisions that failed.

@@ -20,22 +20,26 @@ use hotline_wire::node::{Fallback, Prompt};
 use crate::config::{Config, Listen, Network};
 use crate::decisions::{Accounts, Decider, Decisions};
 use crate::files::FileObjects;
+use crate::fleet::{RING_HEADER, Rings};
+use crate::gateways::Gateways;
 use crate::mailbox::{Mail, Mailbox};
 use crate::metrics::Metrics;
 use crate::registrar::Registrar;
-use crate::shared::{Shared, UdpListener};
+use crate::shared::{Relayed, Shared, UdpListener};
 use crate::sounds::SoundCache;
 use crate::standalone::{DecisionFile, StandAlone};
 use crate::streams::{self, Streams};
 use crate::trace::Trace;
 use crate::uploads::{self, Uploads};
 use crate::worker::Worker;
-use crate::{clock, commands, http, lease, limits};
+use crate::{clock, commands, fleet, http, lease, limits};
 
 /// Media events that may wait for a worker.
 const MEDIA_EVENTS: usize = 16_384;
 /// Receive and send buffers of UDP sockets, bytes: a burst must not be lost while a worker works.
 const SOCKET_BUFFER: usize = 4 << 20;
+/// Reports of calls that are not here, on their way at a time.
+const LOST_REPORTS: usize = 32;
 /// After the last call its reports and recordings may take so long.
 const FAREWELL: Duration = Duration::from_secs(15);
 
@@ -158,6 +162,10 @@ impl Node {
             streams: Streams::default(),
             trace: Trace::default(),
             draining: AtomicBool::new(false),
+            gateways: Gateways::default(),
+            rings: Rings::default(),
+            relayed: Relayed::default(),
+            lost_reports: Arc::new(tokio::sync::Semaphore::new(LOST_REPORTS)),
             config,
         });
         shared.streams.attach(&shared);
@@ -174,7 +182,8 @@ impl Node {
                 .map_err(io_error("a SIP worker thread"))?;
             workers.push(thread);
         }
-        let uploader = engine.uploader(UploaderConfig::default());
+        // A crash after the last upload must not cost its report.
+        let uploader = engine.uploader(UploaderConfig { keep_until_confirmed: true, ..UploaderConfig::default() });
         let uploads = uploads::start(shared.clone(), uploader).map_err(io_error("the upload thread"))?;
 
         let mut tasks = Vec::new();
@@ -274,7 +283,7 @@ impl Node {
     }
 
     fn calls(&self) -> u64 {
-        self.shared.metrics.calls.load(Ordering::Relaxed)
+        self.shared.metrics.calls.load(Ordering::Relaxed) + self.shared.metrics.relays.load(Ordering::Relaxed)
     }
 
     fn mail_all(&self, mail: impl Fn() -> Mail) {
@@ -398,10 +407,17 @@ fn session_config(shared: &Shared) -> SessionConfig {
         },
         farewell_ms: 600_000,
         ring_at_once: true,
+        own_hosts: own_hosts(&shared.config),
     }
 }
 
-fn endpoint_config(shared: &Shared, index: usize, trusted: Arc<RwLock<Vec<Network>>>) -> EndpointConfig {
+/// Hosts in URIs that mean this node.
+fn own_hosts(config: &Config) -> Vec<String> {
+    let listen = config.sip.listen.iter().map(|l| l.address.ip().to_string());
+    [config.sip.realm.clone(), config.host()].into_iter().chain(listen).collect()
+}
+
+fn endpoint_config(shared: &Arc<Shared>, index: usize, trusted: Arc<RwLock<Vec<Network>>>) -> EndpointConfig {
     let config = &shared.config;
     let workers = shared.mailboxes.len();
     let limits = Limits {
@@ -424,7 +440,23 @@ fn endpoint_config(shared: &Shared, index: usize, trusted: Arc<RwLock<Vec<Networ
             .collect(),
     };
     let register_auth = config.sip.register_auth;
+    let at = shared.clone();
     let auth: AuthPolicy = Box::new(move |request| {
+        // Another node shows its signature instead of a digest.
+        if let ("INVITE", Some(token)) = (request.method, request.token) {
+            return match fleet::verify(at.config.node.fleet_key.as_ref(), token, request.uri_user, clock::wall()) {
+                Ok(_) => Trust::Trusted,
+                Err(error) => {
+                    // Said less and less often: anybody may send these.
+                    let refused = at.metrics.relays_refused.fetch_add(1, Ordering::Relaxed) + 1;
+                    if refused.is_power_of_two() {
+                        let source = request.path.remote;
+                        tracing::warn!(%error, %source, refused, "a ring of another node was refused");
+                    }
+                    Trust::Refused(403)
+                }
+            };
+        }
         let ip = request.path.remote.ip();
         let networks = trusted.read().unwrap_or_else(|e| e.into_inner());
         let trusted = networks.iter().any(|n| n.contains(ip));
@@ -439,6 +471,7 @@ fn endpoint_config(shared: &Shared, index: usize, trusted: Arc<RwLock<Vec<Networ
         auth,
         limits,
         shard: Shard { index, count: workers },
+        token_header: Some(RING_HEADER),
         ..EndpointConfig::new(config.sip.realm.clone())
     }
 }

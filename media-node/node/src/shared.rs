@@ -1,16 +1,20 @@
 //! What all threads of a node share.
 
+use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use hotline_base::NodeId;
 use hotline_rtp::MediaHandle;
 use hotline_sip::api::{Path, Transport};
+use hotline_wire::legs::DialogRef;
 
 use crate::config::Config;
 use crate::decisions::{Accounts, Decider};
+use crate::fleet::Rings;
+use crate::gateways::Gateways;
 use crate::mailbox::{Mail, Mailbox};
 use crate::metrics::Metrics;
 use crate::registrar::Registrar;
@@ -63,6 +67,41 @@ pub struct Shared {
     pub trace: Trace,
     /// No new calls.
     pub draining: AtomicBool,
+    /// The ways to the telephone network.
+    pub gateways: Gateways,
+    /// Rings of other nodes.
+    pub rings: Rings,
+    /// Phones' dialogs that are relayed for other nodes.
+    pub relayed: Relayed,
+    /// Reports of calls that are not here, on their way at a time.
+    pub lost_reports: Arc<tokio::sync::Semaphore>,
+}
+
+/// Relayed calls by the Call-ID that the other node gave them: our tag there, and our dialog with
+/// the phone. Whoever takes the other node's calls over names that Call-ID, which the phone does
+/// not know.
+#[derive(Debug, Default)]
+pub struct Relayed(Mutex<HashMap<String, (String, DialogRef)>>);
+
+impl Relayed {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, (String, DialogRef)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A phone answered.
+    pub fn insert(&self, sip_call_id: String, our_tag: String, phone: DialogRef) {
+        self.lock().insert(sip_call_id, (our_tag, phone));
+    }
+
+    /// It is over.
+    pub fn remove(&self, sip_call_id: &str) {
+        self.lock().remove(sip_call_id);
+    }
+
+    /// The phone's dialog behind the one with this Call-ID and this tag of ours.
+    pub fn get(&self, sip_call_id: &str, our_tag: &str) -> Option<DialogRef> {
+        self.lock().get(sip_call_id).filter(|(tag, _)| tag == our_tag).map(|(_, phone)| phone.clone())
+    }
 }
 
 impl Shared {

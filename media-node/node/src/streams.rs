@@ -12,6 +12,7 @@ use hotline_sip::{Frame, Framer, shard_of};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::mailbox::Mail;
 use crate::metrics::Metrics;
@@ -161,24 +162,49 @@ async fn serve(
     crate::lease::phones_gone(&shared, shared.registrar.connection_closed(connection));
 }
 
+/// How long the next bytes of a connection are waited for. A message that has begun has one deadline,
+/// however slowly its bytes come.
+#[derive(Debug, Default)]
+struct Patience {
+    whole_by: Option<Instant>,
+}
+
+impl Patience {
+    /// A message was whole.
+    fn message(&mut self) {
+        self.whole_by = None;
+    }
+
+    /// The moment at which waiting ends; `partial`: a part of a message is here.
+    fn until(&mut self, now: Instant, partial: bool) -> Instant {
+        if !partial {
+            self.whole_by = None;
+            return now + IDLE;
+        }
+        *self.whole_by.get_or_insert(now + PARTIAL)
+    }
+}
+
 /// Until either side is done.
 async fn exchange(shared: &Shared, stream: &mut TcpStream, path: Path, outgoing: &mut mpsc::Receiver<Bytes>) {
     let mut framer = Framer::default();
     let mut buffer = vec![0u8; 8_192];
+    let mut patience = Patience::default();
     loop {
-        let patience = if framer.is_empty() { IDLE } else { PARTIAL };
+        let until = patience.until(Instant::now(), !framer.is_empty());
         tokio::select! {
-            read = tokio::time::timeout(patience, stream.read(&mut buffer)) => {
+            read = tokio::time::timeout_at(until, stream.read(&mut buffer)) => {
                 let Ok(Ok(count @ 1..)) = read else { return };
                 framer.push(buffer.get(..count).unwrap_or_default());
+                let mut pinged = false;
                 loop {
                     match framer.next_frame() {
-                        Ok(Some(Frame::Message(bytes))) => deliver(shared, path, bytes),
-                        Ok(Some(Frame::Ping)) => {
-                            if stream.write_all(b"\r\n").await.is_err() {
-                                return;
-                            }
+                        Ok(Some(Frame::Message(bytes))) => {
+                            patience.message();
+                            deliver(shared, path, bytes);
                         }
+                        // One answer for all that came at once.
+                        Ok(Some(Frame::Ping)) => pinged = true,
                         Ok(None) => break,
                         Err(error) => {
                             tracing::debug!(%error, remote = %path.remote, "closing a connection");
@@ -186,11 +212,13 @@ async fn exchange(shared: &Shared, stream: &mut TcpStream, path: Path, outgoing:
                         }
                     }
                 }
+                if pinged && !write(stream, b"\r\n").await {
+                    return;
+                }
             }
             message = outgoing.recv() => {
                 let Some(bytes) = message else { return };
-                let written = tokio::time::timeout(PARTIAL, stream.write_all(&bytes)).await;
-                if !matches!(written, Ok(Ok(()))) {
+                if !write(stream, &bytes).await {
                     return;
                 }
             }
@@ -198,10 +226,33 @@ async fn exchange(shared: &Shared, stream: &mut TcpStream, path: Path, outgoing:
     }
 }
 
+/// Writes all of it to a peer that reads; `false` for one that does not.
+async fn write(stream: &mut TcpStream, bytes: &[u8]) -> bool {
+    matches!(tokio::time::timeout(PARTIAL, stream.write_all(bytes)).await, Ok(Ok(())))
+}
+
 fn deliver(shared: &Shared, path: Path, bytes: Bytes) {
     let worker = shard_of(&bytes, shared.mailboxes.len());
     let posted = shared.mailboxes.get(worker).is_some_and(|m| m.post(Mail::Message { path, bytes }));
     if !posted {
         Metrics::add(&shared.metrics.sip_dropped);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_has_one_deadline_however_slowly_it_comes() {
+        let (begin, mut patience) = (Instant::now(), Patience::default());
+        assert_eq!(patience.until(begin, false), begin + IDLE);
+        let second = |n| begin + Duration::from_secs(n);
+        for n in 1..10 {
+            assert_eq!(patience.until(second(n), true), second(1) + PARTIAL, "the {n}th byte");
+        }
+        patience.message();
+        assert_eq!(patience.until(second(10), true), second(10) + PARTIAL, "the begin of the next one");
+        assert_eq!(patience.until(second(11), false), second(11) + IDLE);
     }
 }

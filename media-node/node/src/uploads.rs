@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use hotline_base::{ContactId, RecordingId, TenantId};
+use hotline_base::{ContactId, NodeId, RecordingId, TenantId};
 use hotline_ports::Bucket;
 use hotline_rtp::spool::{UploadEvent, Uploader, WorkId};
 use hotline_wire::node::{CallEvent, CallInput};
 
 use crate::clock;
-use crate::decisions::Decider;
+use crate::decisions::{Decider, Decisions};
 use crate::metrics::Metrics;
 use crate::shared::Shared;
 
@@ -47,6 +47,7 @@ fn run(shared: &Arc<Shared>, mut uploader: Uploader) {
     let started = Instant::now();
     let now_ms = || u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let (done, results) = channel::<(WorkId, Result<(), String>)>();
+    let (confirm, confirmed) = channel::<RecordingId>();
     let mut flying = 0usize;
     loop {
         let stopping = shared.uploads.stop.load(Ordering::Relaxed);
@@ -62,7 +63,10 @@ fn run(shared: &Arc<Shared>, mut uploader: Uploader) {
         let pending = uploader.pending() as u64;
         shared.uploads.pending.store(pending, Ordering::Relaxed);
         for event in uploader.take_events() {
-            report(shared, event);
+            report(shared, event, &confirm);
+        }
+        for recording in confirmed.try_iter() {
+            uploader.confirm(recording);
         }
         if stopping && flying == 0 {
             return;
@@ -82,12 +86,23 @@ fn run(shared: &Arc<Shared>, mut uploader: Uploader) {
     }
 }
 
-fn report(shared: &Arc<Shared>, event: UploadEvent) {
+fn report(shared: &Arc<Shared>, event: UploadEvent, confirm: &Sender<RecordingId>) {
     match event {
         UploadEvent::Complete { tenant, contact, recording, manifest, duration_ms, failure } => {
             tracing::info!(%tenant, %contact, %recording, duration_ms, ?failure, "recording saved");
             let event = CallEvent::RecordingEnded { recording, manifest, duration_ms, failure };
-            shared.runtime.spawn(tell(shared.clone(), tenant, contact, recording, event));
+            let confirm = confirm.clone();
+            let Decider::Remote(decisions) = &shared.decider else {
+                let _ = confirm.send(recording);
+                return;
+            };
+            // Without the node itself: a report that is tried again must not keep its sockets.
+            let (decisions, node) = (decisions.clone(), shared.node);
+            shared.runtime.spawn(async move {
+                tell(decisions.as_ref(), node, tenant, contact, recording, event).await;
+                // The thread is gone while the node stops: the next start tells it again.
+                let _ = confirm.send(recording);
+            });
         }
         UploadEvent::Unreadable { path, reason } => {
             tracing::error!(path = %path.display(), reason, "a spool file was set aside");
@@ -102,19 +117,15 @@ pub fn report_seq(recording: RecordingId) -> u32 {
 }
 
 /// Reports a saved recording until that is taken note of.
-async fn tell(shared: Arc<Shared>, tenant: TenantId, contact: ContactId, recording: RecordingId, event: CallEvent) {
-    let input = CallInput {
-        contact,
-        tenant: Some(tenant),
-        node: shared.node,
-        seq: report_seq(recording),
-        at: clock::wall(),
-        event,
-    };
-    let decisions = match &shared.decider {
-        Decider::Local(_) => return,
-        Decider::Remote(decisions) => decisions.clone(),
-    };
+async fn tell(
+    decisions: &dyn Decisions,
+    node: NodeId,
+    tenant: TenantId,
+    contact: ContactId,
+    recording: RecordingId,
+    event: CallEvent,
+) {
+    let input = CallInput { contact, tenant: Some(tenant), node, seq: report_seq(recording), at: clock::wall(), event };
     let mut pause = Duration::from_millis(500);
     loop {
         match decisions.decide(&input).await {

@@ -4,8 +4,8 @@ use crate::api::Law;
 use crate::g711::{FRAME_SAMPLES, translate};
 use crate::stream::Micros;
 
-/// Samples kept for each channel: 500 ms.
-const RING: u64 = 4_000;
+/// Samples kept for each channel: 800 ms, of which 400 lie between two writes.
+const RING: u64 = 6_400;
 /// How long a frame waits for late packets: 120 ms.
 const LAG: u64 = 960;
 /// A packet this far ahead of its arrival (100 ms) shows that the peer's clock has jumped.
@@ -90,17 +90,27 @@ impl Channel {
     }
 
     fn put(&mut self, position: u64, payload: &[u8], law: Law, cursor: u64) {
-        for (offset, byte) in (position..).zip(payload) {
-            if offset < cursor || offset >= cursor + RING {
-                continue;
-            }
-            let slot = (offset % RING) as usize;
-            self.ring[slot] = *byte;
+        let before = cursor.saturating_sub(position);
+        let room = (cursor + RING).saturating_sub(position.max(cursor));
+        let first = usize::try_from(before).unwrap_or(usize::MAX).min(payload.len());
+        let Some(mut rest) = payload.get(first..) else { return };
+        rest = rest.get(..rest.len().min(room as usize)).unwrap_or_default();
+        let mut at = position + first as u64;
+        // Frame by frame: a frame lies whole within the ring.
+        while !rest.is_empty() {
+            let slot = (at % RING) as usize;
+            let length = (FRAME_SAMPLES - slot % FRAME_SAMPLES).min(rest.len());
+            let (piece, more) = rest.split_at(length);
+            let Some(place) = self.ring.get_mut(slot..slot + length) else { return };
+            place.copy_from_slice(piece);
             if law != self.law {
-                translate(&mut self.ring[slot..=slot], law, self.law);
+                translate(place, law, self.law);
             }
-            let filled = &mut self.filled[slot / FRAME_SAMPLES];
-            *filled = filled.saturating_add(1);
+            if let Some(filled) = self.filled.get_mut(slot / FRAME_SAMPLES) {
+                *filled = filled.saturating_add(length as u8);
+            }
+            rest = more;
+            at += length as u64;
         }
     }
 
@@ -108,8 +118,8 @@ impl Channel {
         self.masks.iter().any(|(start, end)| *start < from + FRAME && *end > from)
     }
 
-    /// Appends the frame that starts at `from`, forgets it, and says (missing, masked).
-    fn take(&mut self, from: u64, into: &mut Vec<u8>) -> (bool, bool) {
+    /// Appends the frame that starts at `from`, forgets it, and says (how much came, masked).
+    fn take(&mut self, from: u64, into: &mut Vec<u8>) -> (u8, bool) {
         let slot = (from % RING) as usize;
         let frame = &mut self.ring[slot..slot + FRAME_SAMPLES];
         let masked = self.masks.iter().any(|(start, end)| *start < from + FRAME && *end > from);
@@ -120,14 +130,19 @@ impl Channel {
         frame.fill(self.law.silence());
         let filled = std::mem::take(&mut self.filled[slot / FRAME_SAMPLES]);
         self.masks.retain(|(_, end)| *end > from + FRAME);
-        (usize::from(filled) < FRAME_SAMPLES, masked)
+        (filled, masked)
     }
 }
 
 /// Lines up one or two channels and gives out finished frames.
+///
+/// A channel has one source to begin with, numbered like the channel; more may be added, which are
+/// mixed with it.
 #[derive(Debug)]
 pub struct Aligner {
     channels: Vec<Channel>,
+    /// Further sources and the channel each is mixed into; numbered from the number of channels on.
+    added: Vec<(usize, Channel)>,
     started: Micros,
     /// The first sample not given out yet; a multiple of a frame.
     cursor: u64,
@@ -136,7 +151,31 @@ pub struct Aligner {
 impl Aligner {
     /// A recording that starts now; each channel keeps its law to the end.
     pub fn new(laws: &[Law], now: Micros) -> Self {
-        Self { channels: laws.iter().map(|law| Channel::new(*law)).collect(), started: now, cursor: 0 }
+        Self {
+            channels: laws.iter().map(|law| Channel::new(*law)).collect(),
+            added: Vec::new(),
+            started: now,
+            cursor: 0,
+        }
+    }
+
+    /// Adds a source to a channel; its number. `None`: no such channel.
+    pub fn add_source(&mut self, channel: usize) -> Option<usize> {
+        let law = self.channels.get(channel)?.law;
+        self.added.push((channel, Channel::new(law)));
+        Some(self.channels.len() + self.added.len() - 1)
+    }
+
+    /// Sources in all, and the channel of each.
+    pub fn sources(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.channels.len()).chain(self.added.iter().map(|(channel, _)| *channel))
+    }
+
+    fn source(&mut self, source: usize) -> Option<&mut Channel> {
+        match source.checked_sub(self.channels.len()) {
+            None => self.channels.get_mut(source),
+            Some(added) => self.added.get_mut(added).map(|(_, channel)| channel),
+        }
     }
 
     fn sample_at(&self, now: Micros) -> u64 {
@@ -144,9 +183,9 @@ impl Aligner {
     }
 
     /// Takes the payload of a packet that arrived at `now`.
-    pub fn put(&mut self, channel: usize, timestamp: u32, payload: &[u8], law: Law, now: Micros) {
+    pub fn put(&mut self, source: usize, timestamp: u32, payload: &[u8], law: Law, now: Micros) {
         let (arrival, cursor) = (self.sample_at(now), self.cursor);
-        let Some(channel) = self.channels.get_mut(channel) else {
+        let Some(channel) = self.source(source) else {
             return;
         };
         let position = channel.place(timestamp, payload.len() as u64, arrival, cursor);
@@ -156,16 +195,16 @@ impl Aligner {
     }
 
     /// The peer's timestamps start anew.
-    pub fn restart(&mut self, channel: usize) {
-        if let Some(channel) = self.channels.get_mut(channel) {
+    pub fn restart(&mut self, source: usize) {
+        if let Some(channel) = self.source(source) {
             channel.anchor = None;
         }
     }
 
-    /// From now on nothing (or something again) may be heard on this channel.
-    pub fn mask(&mut self, channel: usize, on: bool, now: Micros) {
+    /// From now on nothing (or something again) may be heard of this source.
+    pub fn mask(&mut self, source: usize, on: bool, now: Micros) {
         let at = self.sample_at(now);
-        let Some(channel) = self.channels.get_mut(channel) else {
+        let Some(channel) = self.source(source) else {
             return;
         };
         let full = channel.masks.len() >= MAX_MASKS;
@@ -200,7 +239,18 @@ impl Aligner {
             into.push(0);
             let mut flags = 0;
             for (index, channel) in self.channels.iter_mut().enumerate() {
-                let (missing, masked) = channel.take(self.cursor, into);
+                let (mut filled, mut masked) = channel.take(self.cursor, into);
+                for (_, added) in self.added.iter_mut().filter(|(of, _)| *of == index) {
+                    let end = into.len();
+                    let (more, hidden) = added.take(self.cursor, into);
+                    if more > 0 && !hidden {
+                        mix_last_frames(into, channel.law);
+                    }
+                    into.truncate(end);
+                    filled = filled.max(more);
+                    masked |= hidden;
+                }
+                let missing = usize::from(filled) < FRAME_SAMPLES;
                 if masked {
                     flags |= 16 << (index & 1);
                 } else if missing {
@@ -212,6 +262,21 @@ impl Aligner {
             count += 1;
         }
         count
+    }
+}
+
+/// Adds the last frame to the one before it.
+fn mix_last_frames(frames: &mut [u8], law: Law) {
+    let Some(middle) = frames.len().checked_sub(FRAME_SAMPLES) else {
+        return;
+    };
+    let (before, last) = frames.split_at_mut(middle);
+    let Some(start) = before.len().checked_sub(FRAME_SAMPLES) else {
+        return;
+    };
+    for (into, byte) in before.iter_mut().skip(start).zip(last) {
+        let sum = i32::from(law.decode(*into)) + i32::from(law.decode(*byte));
+        *into = law.encode(sum.clamp(i32::from(i16::MIN), i32::from(i16::MAX)) as i16);
     }
 }
 
@@ -312,6 +377,32 @@ mod tests {
             aligner.mask(0, index % 2 == 0, (121 + index) * MS);
         }
         assert!(aligner.channels[0].masks.len() <= MAX_MASKS);
+    }
+
+    #[test]
+    fn an_added_source_is_mixed_into_its_channel() {
+        let mut aligner = Aligner::new(&[Law::Mu, Law::Mu], 0);
+        let level = |sample: i16| [Law::Mu.encode(sample); 160];
+        assert_eq!(aligner.add_source(2), None);
+        let second = aligner.add_source(1).unwrap();
+        assert_eq!(aligner.sources().collect::<Vec<_>>(), [0, 1, 1]);
+        for frame in 0..3u32 {
+            let arrival = Micros::from(frame + 1) * 20 * MS;
+            aligner.put(1, frame * 160, &level(4_000), Law::Mu, arrival);
+            if frame > 0 {
+                // Its own clock.
+                aligner.put(second, 90_000 + frame * 160, &level(2_000), Law::Mu, arrival);
+            }
+        }
+        aligner.mask(second, true, 40 * MS);
+        let mut bytes = Vec::new();
+        assert_eq!(aligner.take(60 * MS, true, 10, &mut bytes), 3);
+        let heard: Vec<i16> = bytes.chunks(321).map(|frame| Law::Mu.decode(frame[1 + 160 + 80])).collect();
+        let near = |sample: i16, wanted: i16| (sample - wanted).abs() < 200;
+        assert!(near(heard[0], 4_000) && near(heard[1], 6_000) && near(heard[2], 4_000), "{heard:?}");
+        let flags: Vec<u8> = bytes.chunks(321).map(|frame| frame[0]).collect();
+        // The caller said nothing; the last frame of the second source was masked.
+        assert_eq!(flags, [1, 1, 1 | 32]);
     }
 
     #[test]

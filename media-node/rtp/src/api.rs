@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::srtp::SrtpKeys;
+
 /// One media party at one media thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MediaLegId(pub u64);
@@ -86,6 +88,10 @@ pub enum HeardBy {
 pub enum MediaCommand {
     /// The peer's side after offer and answer.
     SetRemote { leg: MediaLegId, remote: Remote },
+    /// Protects a leg by SRTP from now on (`None`: plain again): nothing else is heard or sent. To
+    /// be given before `SetRemote`; the same keys again change
+    /// nothing, others start new counters.
+    Secure { leg: MediaLegId, keys: Option<Box<SrtpKeys>> },
     /// Plays sounds one after the other, replacing what plays; `PlayEnded` at the end.
     Play { leg: MediaLegId, token: Token, sounds: Vec<Sound>, looped: bool },
     /// Stops what plays.
@@ -100,6 +106,9 @@ pub enum MediaCommand {
     StartRecording { token: Token, legs: RecordLegs, spool: PathBuf, meta: String },
     /// Silence goes into the recording until resumed (payment), with a mark.
     PauseRecording { token: Token, paused: bool },
+    /// Adds a leg to a channel of a recording that runs, mixed with whoever is on it; `None` takes
+    /// the leg out (its channel goes on).
+    RecordLeg { token: Token, leg: MediaLegId, channel: Option<u8> },
     /// Ends a recording; `RecordingStopped` follows when all is in the file.
     StopRecording { token: Token },
     /// Reports `Quiet` once the voice on this leg stops for so long; 0 turns it off. A one-channel

@@ -15,8 +15,9 @@
 //!   that a shard runs in virtual time in tests.
 //! - Recordings keep G.711 as it came, on one clock for both channels ([`align`]), in files that a
 //!   crash can only tear at the end ([`spool`]).
+//! - A leg may be protected by SRTP with keys from the session description ([`srtp`]).
 //!
-//! Not here: transcoding beyond G.711 (G.722, Opus), SRTP and ICE, jitter buffers (only a conference
+//! Not here: transcoding beyond G.711 (G.722, Opus), DTLS and ICE, jitter buffers (only a conference
 //! decodes, with a small one of its own), IPv6 and IPv4 mixed on one engine.
 
 pub mod align;
@@ -29,6 +30,7 @@ pub mod goertzel;
 pub mod packet;
 pub mod rtcp;
 pub mod spool;
+pub mod srtp;
 pub mod stream;
 pub mod tone;
 pub mod wav;

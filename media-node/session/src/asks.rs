@@ -6,7 +6,7 @@ use hotline_wire::node::{CallEvent, CallInput, Decision, EndCause};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::session::Session;
+use crate::session::{CallerState, Session};
 use crate::sounds::Resolved;
 use crate::types::{DecisionFailure, Note, Output};
 
@@ -132,7 +132,8 @@ impl Session {
 
     /// Whether a caller is there for whom nothing is being done.
     fn is_idle_caller(&self) -> bool {
-        !self.caller_left() && self.script.is_none() && self.partners.is_empty()
+        let there = !matches!(self.caller.state, CallerState::Absent | CallerState::Ended);
+        there && self.script.is_none() && self.partners.is_empty()
     }
 
     /// A decision, or its failure.
@@ -191,7 +192,7 @@ impl Session {
             return;
         };
         // Decided before the agent's answer was known: the conversation goes on.
-        if self.joined.is_some() && seq < self.asks.joined_seq {
+        if self.is_joined() && seq < self.asks.joined_seq {
             return;
         }
         if !verbs.is_empty() && self.asks.company.take().is_some() {

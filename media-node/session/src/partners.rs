@@ -1,30 +1,39 @@
-//! The other legs: agents that are rung, transfers, the join and the parting.
+//! The other legs, from being called to their answer: agents, transfers, a party that is called.
 
 use bytes::Bytes;
 use hotline_base::{OfferId, RecordingId};
-use hotline_rtp::api::{Law, MediaCommand, MediaLegId, Token};
-use hotline_sip::api::{CallHandle, Command};
+use hotline_rtp::api::{Law, MediaCommand, Token};
+use hotline_sip::api::{CallHandle, Command, Header};
+use hotline_wire::legs::DialogRef;
 use hotline_wire::node::{CallEvent, EndCause, OfferFailure, Prompt, RingAgent};
 use std::time::Instant;
 
-use crate::sdp::{self, Description};
+use crate::sdp;
 use crate::session::{CallerState, Session};
 use crate::sounds::Resolved;
-use crate::types::{DialError, Dialed, LegNo, Note, OpenedLeg, Output, Target, name_addr};
+use crate::types::{DialError, Dialed, LegNo, Note, OpenedLeg, Output, Target, name_addr, replaces};
 
 /// Legs besides the caller's at a time.
 const PARTNERS: usize = 8;
+/// Without any answer for so long the next way to a number is tried, milliseconds.
+const NEXT_WAY_MS: u64 = 4_000;
+/// Ways tried at most.
+const WAYS: u32 = 8;
 
 /// Why a partner was called.
 #[derive(Debug, Clone)]
 pub(crate) enum Purpose {
-    Agent(RingAgent),
-    Transfer { record: Option<RecordingId> },
+    Agent(Box<RingAgent>),
+    Transfer {
+        record: Option<RecordingId>,
+    },
+    /// Becomes the caller's leg when it answers.
+    Party,
 }
 
 /// Where a partner's leg stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(crate) enum State {
     /// A way to it is being looked for.
     Dialing,
     /// INVITE sent.
@@ -35,7 +44,7 @@ enum State {
     WhisperLoading,
     /// They play.
     Whispering(Token),
-    /// Joined with the caller.
+    /// Takes part in the conversation.
     Joined,
 }
 
@@ -45,14 +54,22 @@ pub(crate) struct Partner {
     pub(crate) call: Option<CallHandle>,
     /// The ring's end, or the whisper's patience.
     pub(crate) until: Option<Instant>,
-    purpose: Purpose,
-    state: State,
-    media: Option<OpenedLeg>,
-    law: Law,
-    held: bool,
+    /// Then the next way is tried, unless something answers before.
+    next_way: Option<Instant>,
+    target: Target,
+    attempt: u32,
+    more: bool,
+    pub(crate) purpose: Purpose,
+    pub(crate) state: State,
+    pub(crate) media: Option<OpenedLeg>,
+    pub(crate) law: Law,
+    pub(crate) held: bool,
     /// Its early audio is heard by the caller.
-    early: bool,
-    sdp_version: u32,
+    pub(crate) early: bool,
+    pub(crate) sdp_version: u32,
+    pub(crate) dialog: Option<DialogRef>,
+    /// It asked for a transfer and is owed its outcome until then.
+    pub(crate) refer_until: Option<Instant>,
 }
 
 impl Partner {
@@ -60,25 +77,40 @@ impl Partner {
     pub(crate) fn whisper(&self) -> &[Prompt] {
         match &self.purpose {
             Purpose::Agent(agent) => &agent.whisper,
-            Purpose::Transfer { .. } => &[],
+            _ => &[],
         }
     }
 
-    fn offer(&self) -> Option<OfferId> {
+    pub(crate) fn offer(&self) -> Option<OfferId> {
         match &self.purpose {
             Purpose::Agent(agent) => Some(agent.offer),
-            Purpose::Transfer { .. } => None,
+            _ => None,
         }
+    }
+
+    /// When it wants to be looked at.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        [self.until, self.next_way, self.refer_until].into_iter().flatten().min()
     }
 }
 
 impl Session {
-    fn partner(&mut self, leg: LegNo) -> Option<&mut Partner> {
+    pub(crate) fn partner(&mut self, leg: LegNo) -> Option<&mut Partner> {
         self.partners.iter_mut().find(|p| p.leg == leg)
     }
 
-    fn partner_by_call(&mut self, call: CallHandle) -> Option<&mut Partner> {
+    pub(crate) fn partner_by_call(&mut self, call: CallHandle) -> Option<&mut Partner> {
         self.partners.iter_mut().find(|p| p.call == Some(call))
+    }
+
+    /// The other legs of the conversation.
+    pub(crate) fn joined(&self) -> impl Iterator<Item = &Partner> {
+        self.partners.iter().filter(|p| p.state == State::Joined)
+    }
+
+    /// Whether there is a conversation.
+    pub(crate) fn is_joined(&self) -> bool {
+        self.joined().next().is_some()
     }
 
     /// Calls an agent's phone while whatever is playing goes on.
@@ -88,15 +120,26 @@ impl Session {
             self.note(Note::CommandDropped("the offer rings already"));
             return;
         }
-        if self.joined.is_some() || self.partners.len() >= PARTNERS {
+        // Whoever comes to a conversation must be told whom to talk with.
+        if (self.is_joined() && agent.arrange.is_none()) || self.partners.len() >= PARTNERS {
             self.ask(CallEvent::OfferFailed { offer, reason: OfferFailure::Rescinded, sip_status: None });
             return;
         }
-        let fetch = self.sounds.want(agent.whisper.iter());
+        let mut fetch = self.sounds.want(agent.whisper.iter());
+        if let Some(arrangement) = &agent.arrange {
+            fetch.extend(self.sounds.want(crate::arrange::music_of(arrangement)));
+        }
         self.load(fetch);
-        let target = Target::Agent { sip_user: agent.sip_user.clone(), node: agent.phone_node };
+        let target = Target::Agent {
+            sip_user: agent.sip_user.clone(),
+            node: agent.phone_node,
+            address: agent.phone_address.clone(),
+            offer,
+            agent: agent.agent,
+            replaces: agent.replaces.clone(),
+        };
         let limit = agent.ring_timeout_ms;
-        self.dial(target, limit, Purpose::Agent(agent));
+        self.dial(target, limit, Purpose::Agent(Box::new(agent)));
     }
 
     /// Calls an outside address for the script; `None` where there is no room.
@@ -106,14 +149,14 @@ impl Session {
         ring_timeout_ms: u32,
         record: Option<RecordingId>,
     ) -> Option<LegNo> {
-        if self.joined.is_some() || self.partners.len() >= PARTNERS {
+        if self.is_joined() || self.partners.len() >= PARTNERS {
             return None;
         }
         let target = Target::Address(target.to_string());
         Some(self.dial(target, ring_timeout_ms, Purpose::Transfer { record }))
     }
 
-    fn dial(&mut self, target: Target, ring_timeout_ms: u32, purpose: Purpose) -> LegNo {
+    pub(crate) fn dial(&mut self, target: Target, ring_timeout_ms: u32, purpose: Purpose) -> LegNo {
         // The join needs the caller's leg at once.
         self.open_caller();
         let leg = self.fresh_leg();
@@ -121,6 +164,10 @@ impl Session {
             leg,
             call: None,
             until: Some(self.now.after_ms(u64::from(ring_timeout_ms))),
+            next_way: None,
+            target: target.clone(),
+            attempt: 0,
+            more: false,
             purpose,
             state: State::Dialing,
             media: None,
@@ -128,17 +175,21 @@ impl Session {
             held: false,
             early: false,
             sdp_version: 1,
+            dialog: None,
+            refer_until: None,
         });
         self.note(Note::Dialing(leg));
-        self.output(Output::Dial { leg, target });
+        self.output(Output::Dial { leg, target, attempt: 0 });
         leg
     }
 
     /// The way to a partner was found, or not.
     pub(crate) fn partner_dialed(&mut self, leg: LegNo, result: Result<Dialed, DialError>) {
         let (law, caller) = (self.caller.law, self.caller.from.clone());
+        let caller_id = self.caller_id();
         let host = self.cfg.host.clone();
-        let Some(partner) = self.partner(leg) else {
+        let next_way = self.now.after_ms(NEXT_WAY_MS);
+        let Some(partner) = self.partner(leg).filter(|p| p.state == State::Dialing) else {
             // Taken back in the meantime.
             if let Ok(dialed) = result {
                 self.media(MediaCommand::Close { leg: dialed.media.id });
@@ -147,29 +198,66 @@ impl Session {
         };
         let dialed = match result {
             Ok(dialed) => dialed,
-            Err(_) => {
-                self.not_taken(leg, OfferFailure::Unreachable, None);
+            Err(error) => {
+                self.not_dialed(leg, &error);
                 return;
             }
         };
         partner.call = Some(dialed.call);
         partner.media = Some(dialed.media);
         partner.state = State::Inviting;
-        let label = match &partner.purpose {
-            Purpose::Agent(agent) => agent.caller_label.expose().clone(),
-            Purpose::Transfer { .. } => String::new(),
+        partner.more = dialed.more;
+        partner.next_way = dialed.more.then_some(next_way);
+        let from = match &partner.purpose {
+            Purpose::Agent(agent) => name_addr(agent.caller_label.expose(), &caller, &host),
+            Purpose::Transfer { .. } => name_addr("", &caller, &host),
+            Purpose::Party => name_addr("", &caller_id, &host),
         };
+        let mut headers: Vec<Header> = dialed.headers;
+        if let Some(dialog) = &dialed.replaces {
+            // A phone that cannot must say so, and not ring (RFC 3891 §4).
+            headers.push(replaces(dialog));
+            headers.push(("Require".into(), "replaces".into()));
+        }
         let local = sdp::Local { rtp: dialed.media.rtp, session: dialed.call.0, version: 1 };
         self.sip(Command::Invite {
             call: dialed.call,
             to: format!("<{}>", dialed.uri),
             uri: dialed.uri,
             path: dialed.path,
-            from: name_addr(&label, &caller, &host),
+            from,
             sdp: Some(sdp::offer(&local, law)),
-            headers: dialed.headers,
+            headers,
             credentials: dialed.credentials,
         });
+    }
+
+    /// Somebody is there and tries: patience.
+    pub(crate) fn partner_tries(&mut self, call: CallHandle) {
+        if let Some(partner) = self.partner_by_call(call) {
+            partner.next_way = None;
+        }
+    }
+
+    /// Tries the next way to a partner that did not answer by the last one; whether there is one.
+    fn try_next_way(&mut self, leg: LegNo) -> bool {
+        let Some(partner) = self.partner(leg) else {
+            return false;
+        };
+        if !partner.more || partner.state != State::Inviting || partner.attempt + 1 >= WAYS {
+            return false;
+        }
+        partner.state = State::Dialing;
+        partner.next_way = None;
+        partner.attempt += 1;
+        partner.call = None;
+        let (target, attempt) = (partner.target.clone(), partner.attempt);
+        if let Some(media) = partner.media.take() {
+            self.media(MediaCommand::Close { leg: media.id });
+        }
+        self.note(Note::NextWay(leg));
+        self.output(Output::Dial { leg, target, attempt });
+        true
     }
 
     /// 1xx from a partner.
@@ -178,18 +266,17 @@ impl Session {
             return;
         };
         let leg = partner.leg;
+        partner.next_way = None;
         let first = partner.state == State::Inviting;
         if first && status >= 180 {
             partner.state = State::Ringing;
-            let offer = partner.offer();
+            let purpose = partner.purpose.clone();
             self.note(Note::Ringing(leg));
-            match offer {
-                Some(offer) => self.ask(CallEvent::OfferRinging { offer }),
-                None => {
-                    if sdp.is_none() {
-                        self.ring_back();
-                    }
-                }
+            match purpose {
+                Purpose::Agent(agent) => self.ask(CallEvent::OfferRinging { offer: agent.offer }),
+                Purpose::Transfer { .. } if sdp.is_none() => self.ring_back(),
+                Purpose::Transfer { .. } => {}
+                Purpose::Party => self.party_rings(),
             }
         }
         if let Some(sdp) = sdp {
@@ -202,7 +289,7 @@ impl Session {
         let Some(partner) = self.partner(leg) else {
             return;
         };
-        if partner.early || partner.offer().is_some() {
+        if partner.early || !matches!(partner.purpose, Purpose::Transfer { .. }) {
             return;
         }
         if self.set_partner_remote(leg, sdp).is_none() || !self.audio_ready() {
@@ -212,15 +299,12 @@ impl Session {
             return;
         };
         partner.early = true;
-        let b = partner.media.map(|m| m.id);
-        if let (Some(a), Some(b)) = (self.caller.media.map(|m| m.id), b) {
-            self.stop_play();
-            self.media(MediaCommand::Bridge { a, b });
-        }
+        self.stop_play();
+        self.rearrange();
     }
 
     /// Tells the media engine where a partner is; `None` where its description is of no use.
-    fn set_partner_remote(&mut self, leg: LegNo, sdp: &Bytes) -> Option<()> {
+    pub(crate) fn set_partner_remote(&mut self, leg: LegNo, sdp: &Bytes) -> Option<sdp::Description> {
         let description = sdp::parse(sdp).ok()?;
         let law = description.choose(None)?;
         let partner = self.partner(leg)?;
@@ -229,7 +313,14 @@ impl Session {
         let media = partner.media?.id;
         let remote = description.remote(law, true);
         self.media(MediaCommand::SetRemote { leg: media, remote });
-        Some(())
+        Some(description)
+    }
+
+    /// What identifies the dialog of a call; told before its answer.
+    pub(crate) fn partner_dialog(&mut self, call: CallHandle, dialog: DialogRef) {
+        if let Some(partner) = self.partner_by_call(call) {
+            partner.dialog = Some(dialog);
+        }
     }
 
     /// A partner answered: whisper to it, or join at once.
@@ -242,14 +333,26 @@ impl Session {
             return;
         }
         partner.until = None;
+        partner.next_way = None;
         let usable = sdp.and_then(|sdp| self.set_partner_remote(leg, &sdp));
-        if usable.is_none() {
+        let Some(description) = usable else {
             self.hang_up(leg);
             self.not_taken(leg, OfferFailure::Unreachable, Some(488));
             return;
-        }
-        self.rescind_others(leg);
+        };
         let patience = self.now.after_ms(self.cfg.load_ms);
+        let purpose = match self.partner(leg) {
+            Some(partner) => partner.purpose.clone(),
+            None => return,
+        };
+        match purpose {
+            Purpose::Party => {
+                self.party_answered(leg, description);
+                return;
+            }
+            Purpose::Agent(agent) if agent.arrange.is_some() => {}
+            _ => self.rescind_others(leg),
+        }
         match self.partner(leg) {
             Some(partner) if !partner.whisper().is_empty() => {
                 partner.state = State::WhisperLoading;
@@ -262,7 +365,8 @@ impl Session {
 
     /// The first answer wins: the others stop ringing.
     fn rescind_others(&mut self, winner: LegNo) {
-        let others: Vec<LegNo> = self.partners.iter().map(|p| p.leg).filter(|leg| *leg != winner).collect();
+        let rings = |p: &&Partner| p.leg != winner && p.state != State::Joined;
+        let others: Vec<LegNo> = self.partners.iter().filter(rings).map(|p| p.leg).collect();
         for leg in others {
             self.hang_up(leg);
             self.not_taken(leg, OfferFailure::Rescinded, None);
@@ -309,113 +413,55 @@ impl Session {
         found.is_some()
     }
 
-    /// Joins a partner that answered with the caller.
-    fn join(&mut self, leg: LegNo) {
-        let Some(caller) = self.caller.media else {
-            self.hang_up(leg);
-            self.not_taken(leg, OfferFailure::Unreachable, None);
-            return;
-        };
-        let Some(partner) = self.partner(leg) else {
-            return;
-        };
-        let (law, purpose, held) = (partner.law, partner.purpose.clone(), partner.held);
-        let Some(media) = partner.media else { return };
-        partner.state = State::Joined;
-        self.joined = Some(leg);
-        self.end_company();
-        let was_answered = self.caller.state == CallerState::Answered;
-        self.answer_caller(caller, Some(law));
-        if was_answered {
-            self.stop_play();
-        }
-        if held || self.caller.held {
-            self.hold_music();
-        } else {
-            self.media(MediaCommand::Bridge { a: caller.id, b: media.id });
-        }
-        self.note(Note::Joined(leg));
-        let record = match &purpose {
-            Purpose::Agent(agent) => agent.record,
-            Purpose::Transfer { record } => *record,
-        };
-        if let Some(recording) = record {
-            self.start_recording(recording, Some((leg, media.id)));
-        }
-        if let Purpose::Agent(agent) = purpose {
-            self.drop_script();
-            self.ask(CallEvent::OfferAnswered { offer: agent.offer, dialog: None });
-            self.asks.joined_seq = self.asks.seq;
-        }
-    }
-
-    /// Our own end of a partner's call at the endpoint, and of its media.
-    fn hang_up(&mut self, leg: LegNo) {
+    /// Our own end of a partner's call at the endpoint.
+    pub(crate) fn hang_up(&mut self, leg: LegNo) {
         let Some(call) = self.partner(leg).and_then(|p| p.call) else {
             return;
         };
         self.sip(Command::Hangup { call, status: None, reason: None });
     }
 
-    /// Removes a partner: media closed, legs parted, its recording stopped.
-    fn remove(&mut self, leg: LegNo) -> Option<Partner> {
-        let index = self.partners.iter().position(|p| p.leg == leg)?;
-        let partner = self.partners.remove(index);
-        if self.joined == Some(leg) {
-            self.joined = None;
-            self.stop_recording_with(Some(leg));
+    /// There is no way to a partner.
+    fn not_dialed(&mut self, leg: LegNo, error: &DialError) {
+        let party = self.partner(leg).is_some_and(|p| matches!(p.purpose, Purpose::Party));
+        if party {
+            self.party_not_dialed(error);
+        } else {
+            self.not_taken(leg, OfferFailure::Unreachable, None);
         }
-        if (partner.state == State::Joined || partner.early)
-            && let Some(caller) = self.caller.media
-            && !self.caller_left()
-        {
-            self.media(MediaCommand::Unbridge { leg: caller.id });
-            self.stop_play();
-        }
-        if let Some(media) = partner.media {
-            self.media(MediaCommand::Close { leg: media.id });
-        }
-        Some(partner)
     }
 
     /// A partner that was not joined is over.
-    fn not_taken(&mut self, leg: LegNo, reason: OfferFailure, sip_status: Option<u16>) {
+    pub(crate) fn not_taken(&mut self, leg: LegNo, reason: OfferFailure, sip_status: Option<u16>) {
         let Some(partner) = self.remove(leg) else {
             return;
         };
         self.note(Note::NotTaken(leg, reason));
-        match partner.offer() {
-            Some(offer) => {
+        match partner.purpose {
+            Purpose::Agent(agent) => {
                 // The ring-back of a script that ended with this ring has no more reason.
-                if self.script.is_none() && self.partners.is_empty() {
+                if self.script.is_none() && self.partners.is_empty() && self.caller.state != CallerState::Absent {
                     self.stop_play();
                 }
-                self.ask(CallEvent::OfferFailed { offer, reason, sip_status });
+                self.ask(CallEvent::OfferFailed { offer: agent.offer, reason, sip_status });
+                self.mission_agent_failed();
             }
-            None => {
+            Purpose::Transfer { .. } => {
                 self.stop_play();
                 self.transfer_ended(leg, false);
             }
+            Purpose::Party => self.party_not_taken(reason, sip_status),
         }
     }
 
-    /// A joined partner is over.
-    fn parted(&mut self, leg: LegNo, cause: EndCause) {
-        let Some(partner) = self.remove(leg) else {
-            return;
-        };
-        self.note(Note::Parted(leg, cause));
-        match partner.offer() {
-            Some(offer) => self.ask(CallEvent::AgentLegEnded { offer, cause }),
-            None => self.transfer_ended(leg, true),
-        }
-    }
-
-    /// 300 to 699 from a partner.
+    /// 300 to 699 from a partner, or nothing at all (408), or a broken connection (503).
     pub(crate) fn partner_refused(&mut self, call: CallHandle, status: u16) {
         let Some(leg) = self.partner_by_call(call).map(|p| p.leg) else {
             return;
         };
+        if matches!(status, 408 | 500 | 502 | 503 | 504) && self.try_next_way(leg) {
+            return;
+        }
         let reason = match status {
             486 | 600 | 603 => OfferFailure::Declined,
             _ => OfferFailure::Unreachable,
@@ -436,16 +482,6 @@ impl Session {
         }
     }
 
-    /// No audio from a partner for too long.
-    pub(crate) fn partner_silent(&mut self, media: MediaLegId) {
-        let found =
-            self.partners.iter().find(|p| p.media.map(|m| m.id) == Some(media) && p.state == State::Joined && !p.held);
-        if let Some(leg) = found.map(|p| p.leg) {
-            self.hang_up(leg);
-            self.parted(leg, EndCause::Lost);
-        }
-    }
-
     /// An offer is taken back while it rings.
     pub(crate) fn rescind(&mut self, offer: OfferId) {
         let found = self.partners.iter().find(|p| p.offer() == Some(offer) && p.state != State::Joined);
@@ -458,53 +494,22 @@ impl Session {
         }
     }
 
-    /// Ends the agent's leg; the caller stays.
-    pub(crate) fn release(&mut self, offer: OfferId) {
-        let found = self.partners.iter().find(|p| p.offer() == Some(offer) && p.state == State::Joined);
-        match found.map(|p| p.leg) {
-            Some(leg) => {
-                self.hang_up(leg);
-                self.parted(leg, EndCause::Command);
-            }
-            None => self.note(Note::CommandDropped("no such agent is joined")),
-        }
-    }
-
-    /// Parts whoever is joined, because a new script takes the caller.
-    pub(crate) fn release_joined(&mut self, cause: EndCause) {
-        if let Some(leg) = self.joined {
-            self.hang_up(leg);
-            self.parted(leg, cause);
-        }
-    }
-
-    /// Ends a transfer whose script was replaced.
-    pub(crate) fn hang_up_partner(&mut self, leg: LegNo, cause: EndCause) {
-        self.hang_up(leg);
-        if self.remove(leg).is_some() {
-            self.note(Note::Parted(leg, cause));
-        }
-    }
-
-    /// The caller is gone: nobody else stays.
-    pub(crate) fn drop_partners(&mut self) {
-        let legs: Vec<LegNo> = self.partners.iter().map(|p| p.leg).collect();
-        for leg in legs {
-            self.hang_up(leg);
-            self.remove(leg);
-        }
-    }
-
-    /// Ring limits and whisper patience.
+    /// Ring limits, whisper patience, ways that do not answer, transfers whose outcome is owed.
     pub(crate) fn partner_timeouts(&mut self) {
         let now = self.now.mono;
-        let due: Vec<(LegNo, State)> = self
-            .partners
-            .iter()
-            .filter(|p| p.until.is_some_and(|until| until <= now))
-            .map(|p| (p.leg, p.state))
-            .collect();
-        for (leg, state) in due {
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let silent: Vec<LegNo> = self.partners.iter().filter(|p| due(p.next_way)).map(|p| p.leg).collect();
+        for leg in silent {
+            self.hang_up(leg);
+            if !self.try_next_way(leg)
+                && let Some(partner) = self.partner(leg)
+            {
+                partner.next_way = None;
+            }
+        }
+        let over: Vec<(LegNo, State)> =
+            self.partners.iter().filter(|p| due(p.until)).map(|p| (p.leg, p.state)).collect();
+        for (leg, state) in over {
             if state == State::WhisperLoading {
                 self.start_whisper(leg, true);
             } else {
@@ -512,77 +517,9 @@ impl Session {
                 self.not_taken(leg, OfferFailure::TimedOut, None);
             }
         }
-    }
-
-    /// A leg went on hold or came back.
-    pub(crate) fn leg_held(&mut self, leg: LegNo, held: bool) {
-        let before = if leg == LegNo::CALLER {
-            std::mem::replace(&mut self.caller.held, held)
-        } else {
-            match self.partner(leg) {
-                Some(partner) => std::mem::replace(&mut partner.held, held),
-                None => return,
-            }
-        };
-        let Some(joined) = self.joined.filter(|_| before != held) else {
-            return;
-        };
-        let caller_held = self.caller.held;
-        let Some(caller) = self.caller.media else {
-            return;
-        };
-        let Some(partner) = self.partner(joined) else {
-            return;
-        };
-        let partner_held = partner.held;
-        let Some(media) = partner.media else { return };
-        if caller_held || partner_held {
-            self.media(MediaCommand::Unbridge { leg: caller.id });
-            if partner_held {
-                self.hold_music();
-            }
-        } else {
-            self.stop_play();
-            self.media(MediaCommand::Bridge { a: caller.id, b: media.id });
+        let owed: Vec<LegNo> = self.partners.iter().filter(|p| due(p.refer_until)).map(|p| p.leg).collect();
+        for leg in owed {
+            self.tell_referrer(leg, 603);
         }
-    }
-
-    /// What the caller hears while the partner holds: the flow's music.
-    fn hold_music(&mut self) {
-        let Some(fallback) = self.fallback.clone() else {
-            return;
-        };
-        if let Resolved::Ready(sounds, _) = self.sounds.resolve(&[fallback.music])
-            && !sounds.is_empty()
-        {
-            self.play(sounds, true);
-        }
-    }
-
-    /// A partner's new offer: hold, resume, another address or codec.
-    pub(crate) fn partner_reoffered(&mut self, leg: LegNo, sdp: Option<Bytes>) {
-        let Some(partner) = self.partner(leg) else {
-            return;
-        };
-        let (Some(call), Some(media), law) = (partner.call, partner.media, partner.law) else {
-            return;
-        };
-        partner.sdp_version += 1;
-        let local = sdp::Local { rtp: media.rtp, session: call.0, version: partner.sdp_version };
-        let Some(bytes) = sdp else {
-            let sdp = Some(sdp::offer(&local, law));
-            self.sip(Command::AnswerReoffer { call, sdp });
-            return;
-        };
-        let parsed: Option<Description> = sdp::parse(&bytes).ok();
-        let Some((law, description)) = parsed.and_then(|d| Some((d.choose(Some(law))?, d))) else {
-            self.sip(Command::AnswerReoffer { call, sdp: None });
-            return;
-        };
-        partner.law = law;
-        let answer = sdp::answer(&local, &description, law);
-        self.sip(Command::AnswerReoffer { call, sdp: Some(answer) });
-        self.media(MediaCommand::SetRemote { leg: media.id, remote: description.remote(law, true) });
-        self.leg_held(leg, description.is_hold());
     }
 }

@@ -3,12 +3,14 @@
 use bytes::Bytes;
 use hotline_base::{CommandId, ContactId, Redacted, TenantId};
 use hotline_rtp::api::{Law, LegStats, MediaCommand, MediaEvent, Token};
-use hotline_sip::api::{CallHandle, Command, Event, RequestHandle};
+use hotline_sip::api::{CallHandle, Command, Event};
+use hotline_wire::legs::{Arrangement, DialogRef};
 use hotline_wire::node::{CallEvent, Decision, EndCause, Fallback, LegQuality, NodeAction, NodeCommand};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::arrange::{Audio, Tune};
 use crate::asks::Asks;
 use crate::partners::Partner;
 use crate::recordings::Recordings;
@@ -16,7 +18,8 @@ use crate::script::Running;
 use crate::sdp::{self, Description};
 use crate::sounds::Sounds;
 use crate::types::{
-    Arrival, DecisionFailure, DialError, Dialed, LegNo, Loaded, Note, Now, OpenedLeg, Output, Refusal, SessionConfig,
+    Arrival, DecisionFailure, DialError, Dialed, LegNo, Loaded, Mission, Note, Now, OpenedLeg, Output, Refusal,
+    SessionConfig,
 };
 
 /// Command ids remembered to recognise repeats.
@@ -29,6 +32,8 @@ const LAST_STATS_MS: u64 = 300;
 /// Where the caller's leg stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CallerState {
+    /// A party whom we call and who is not there yet.
+    Absent,
     /// Not answered yet.
     Arriving,
     /// 183 with our description was sent.
@@ -41,7 +46,8 @@ pub(crate) enum CallerState {
 
 /// The caller's leg.
 pub(crate) struct CallerLeg {
-    pub(crate) call: CallHandle,
+    /// `None` while it is absent.
+    pub(crate) call: Option<CallHandle>,
     pub(crate) state: CallerState,
     /// The peer's latest description; `None` until the answer to a late offer came.
     pub(crate) description: Option<Description>,
@@ -54,7 +60,7 @@ pub(crate) struct CallerLeg {
     pub(crate) stats: Option<LegStats>,
 }
 
-/// One incoming call and everything done for it.
+/// One caller's call, incoming or placed, and everything done for it.
 pub struct Session {
     pub(crate) cfg: Arc<SessionConfig>,
     pub(crate) now: Now,
@@ -62,8 +68,17 @@ pub struct Session {
     pub(crate) tenant: Option<TenantId>,
     pub(crate) caller: CallerLeg,
     pub(crate) partners: Vec<Partner>,
-    pub(crate) joined: Option<LegNo>,
+    /// Why the call was placed; `None` for one that came, and once its party is there.
+    pub(crate) mission: Option<Mission>,
+    /// Who hears whom, as a command said; `None`: everybody.
+    pub(crate) arrangement: Option<Arrangement>,
+    /// How the media engine has the legs joined.
+    pub(crate) audio: Audio,
+    /// What legs outside the conversation hear, and whether it plays already.
+    pub(crate) tunes: BTreeMap<LegNo, (Tune, bool)>,
     pub(crate) script: Option<Running>,
+    /// The number of the last script started.
+    pub(crate) last_script: Option<u64>,
     pub(crate) asks: Asks,
     pub(crate) fallback: Option<Fallback>,
     pub(crate) sounds: Sounds,
@@ -89,42 +104,14 @@ impl Session {
             Some(bytes) => Some(sdp::parse(bytes).map_err(|e| Refusal { status: 488, reason: e.to_string() })?),
             None => None,
         };
-        let law = description.as_ref().and_then(|d| d.choose(None)).unwrap_or(Law::Mu);
-        let held = description.as_ref().is_some_and(Description::is_hold);
         let ring = cfg.ring_at_once;
-        let fallback = cfg.fallback.clone();
-        let mut session = Session {
-            asks: Asks::default(),
-            now,
-            contact: arrival.contact,
-            tenant: None,
-            caller: CallerLeg {
-                call: arrival.call,
-                state: CallerState::Arriving,
-                description,
-                law,
-                media: None,
-                media_asked: false,
-                held,
-                sdp_version: 0,
-                from: arrival.from.clone(),
-                stats: None,
-            },
-            partners: Vec::new(),
-            joined: None,
-            script: None,
-            fallback: Some(fallback),
-            sounds: Sounds::default(),
-            recordings: Recordings::default(),
-            typed: String::new(),
-            commands: VecDeque::new(),
-            next_leg: 1,
-            next_token: arrival.first_token,
-            farewell: None,
-            over: false,
-            out: VecDeque::new(),
-            cfg,
-        };
+        let mut session = Session::empty(cfg, now, arrival.contact, arrival.first_token);
+        session.caller.call = Some(arrival.call);
+        session.caller.state = CallerState::Arriving;
+        session.caller.law = description.as_ref().and_then(|d| d.choose(None)).unwrap_or(Law::Mu);
+        session.caller.held = description.as_ref().is_some_and(Description::is_hold);
+        session.caller.description = description;
+        session.caller.from.clone_from(&arrival.from);
         if ring {
             session.sip(Command::Progress { call: arrival.call, status: 180, sdp: None });
         }
@@ -133,9 +120,49 @@ impl Session {
             from: Redacted::new(arrival.from),
             display_name: Redacted::new(arrival.display_name),
             sip_call_id: arrival.sip_call_id,
-            dialog: None,
+            dialog: arrival.dialog,
         });
         Ok(session)
+    }
+
+    /// A session that has no caller's leg yet.
+    pub(crate) fn empty(cfg: Arc<SessionConfig>, now: Now, contact: ContactId, first_token: u64) -> Session {
+        Session {
+            asks: Asks::default(),
+            now,
+            contact,
+            tenant: None,
+            caller: CallerLeg {
+                call: None,
+                state: CallerState::Absent,
+                description: None,
+                law: Law::Mu,
+                media: None,
+                media_asked: false,
+                held: false,
+                sdp_version: 0,
+                from: String::new(),
+                stats: None,
+            },
+            partners: Vec::new(),
+            mission: None,
+            arrangement: None,
+            audio: Audio::Apart,
+            tunes: BTreeMap::new(),
+            script: None,
+            last_script: None,
+            fallback: Some(cfg.fallback.clone()),
+            sounds: Sounds::default(),
+            recordings: Recordings::default(),
+            typed: String::new(),
+            commands: VecDeque::new(),
+            next_leg: 1,
+            next_token: first_token,
+            farewell: None,
+            over: false,
+            out: VecDeque::new(),
+            cfg,
+        }
     }
 
     /// The next thing to do, until `None`; poll after every input.
@@ -147,7 +174,7 @@ impl Session {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let farewell = self.farewell.as_ref().map(|(_, until)| *until);
         let script = self.script.as_ref().and_then(Running::deadline);
-        let partners = self.partners.iter().filter_map(|p| p.until).min();
+        let partners = self.partners.iter().filter_map(Partner::deadline).min();
         [farewell, script, partners, self.asks_deadline(), self.recordings.deadline()].into_iter().flatten().min()
     }
 
@@ -173,18 +200,23 @@ impl Session {
 
     /// Which leg has this handle.
     fn leg_of(&self, call: CallHandle) -> Option<LegNo> {
-        if call == self.caller.call {
+        if Some(call) == self.caller.call {
             return Some(LegNo::CALLER);
         }
         let partner = self.partners.iter().find(|p| p.call == Some(call))?;
         Some(partner.leg)
     }
 
+    /// What identifies the dialog of one of this session's calls, before its answer is reported.
+    pub fn dialog_known(&mut self, call: CallHandle, dialog: DialogRef) {
+        self.partner_dialog(call, dialog);
+    }
+
     /// A SIP event of one of this session's calls.
     pub fn handle_sip(&mut self, now: Now, event: Event) {
         self.now = now;
         match event {
-            Event::Cancelled { call } if call == self.caller.call => {
+            Event::Cancelled { call } if Some(call) == self.caller.call => {
                 self.caller_gone(EndCause::Cancelled);
             }
             Event::Confirmed { call, sdp } => {
@@ -192,6 +224,7 @@ impl Session {
                     self.late_answer(leg, &sdp);
                 }
             }
+            Event::Trying { call } => self.partner_tries(call),
             Event::Progressed { call, status, sdp } => self.partner_progress(call, status, sdp),
             Event::Answered { call, sdp } => self.partner_answered(call, sdp),
             Event::Failed { call, status, .. } => self.partner_refused(call, status),
@@ -201,10 +234,10 @@ impl Session {
                     self.digit(digit);
                 }
             }
-            Event::Referred { request, .. } => self.decline(request),
+            Event::Referred { call, request, refer_to } => self.referred(call, request, &refer_to),
             Event::Ended { call, by_peer, .. } => {
                 let cause = if by_peer { EndCause::HungUp } else { EndCause::Lost };
-                if call == self.caller.call {
+                if Some(call) == self.caller.call {
                     self.caller_gone(cause);
                 } else {
                     self.partner_ended(call, cause);
@@ -275,10 +308,11 @@ impl Session {
             NodeAction::Announce { announce } => self.new_announcements(announce),
             NodeAction::ReleaseAgent { offer } => self.release(offer),
             NodeAction::End => self.end(EndCause::Command, None),
-            NodeAction::Arrange { .. }
-            | NodeAction::Dial { .. }
-            | NodeAction::Reanchor { .. }
-            | NodeAction::PauseRecording { .. } => self.note(Note::CommandDropped("not for this call")),
+            NodeAction::Arrange { arrangement } => self.arrange(arrangement),
+            NodeAction::PauseRecording { recording, paused } => self.pause_recording(recording, paused),
+            NodeAction::Dial { .. } | NodeAction::Reanchor { .. } => {
+                self.note(Note::CommandDropped("the call is here already"))
+            }
         }
         self.settle();
     }
@@ -376,7 +410,7 @@ impl Session {
 
     /// Asks for the caller's media leg unless that was done; whether it is there.
     pub(crate) fn open_caller(&mut self) -> bool {
-        if !self.caller.media_asked {
+        if !self.caller.media_asked && self.caller.state != CallerState::Absent {
             self.caller.media_asked = true;
             self.output(Output::OpenMedia);
         }
@@ -386,7 +420,11 @@ impl Session {
     /// Our side of the caller's session, for the next description.
     fn caller_local(&mut self, media: OpenedLeg) -> sdp::Local {
         self.caller.sdp_version += 1;
-        sdp::Local { rtp: media.rtp, session: self.caller.call.0, version: self.caller.sdp_version }
+        sdp::Local {
+            rtp: media.rtp,
+            session: self.caller.call.map_or(0, |call| call.0),
+            version: self.caller.sdp_version,
+        }
     }
 
     /// Sends 183 with our description; `false` where the caller made no offer.
@@ -397,15 +435,21 @@ impl Session {
         let Some(offer) = self.caller.description.clone() else {
             return false;
         };
+        let Some(call) = self.caller.call else {
+            return false;
+        };
         let local = self.caller_local(media);
         let sdp = sdp::answer(&local, &offer, self.caller.law);
-        self.sip(Command::Progress { call: self.caller.call, status: 183, sdp: Some(sdp) });
+        self.sip(Command::Progress { call, status: 183, sdp: Some(sdp) });
         self.caller.state = CallerState::Early;
         true
     }
 
     /// Answers the caller's INVITE, unless that was done. `law` is wanted where the caller has it.
     pub(crate) fn answer_caller(&mut self, media: OpenedLeg, law: Option<Law>) {
+        let Some(call) = self.caller.call else {
+            return;
+        };
         if self.caller.state == CallerState::Answered || self.caller_left() {
             return;
         }
@@ -431,7 +475,7 @@ impl Session {
                 sdp::offer(&local, law.unwrap_or(self.caller.law))
             }
         };
-        self.sip(Command::Answer { call: self.caller.call, sdp, headers: Vec::new() });
+        self.sip(Command::Answer { call, sdp, headers: Vec::new() });
         self.caller.state = CallerState::Answered;
         self.note(Note::Answered);
     }
@@ -443,7 +487,9 @@ impl Session {
         }
         let reason = (self.caller.state == CallerState::Answered && cause == EndCause::Failed)
             .then(|| "SIP;cause=500;text=\"service failed\"".to_string());
-        self.sip(Command::Hangup { call: self.caller.call, status, reason });
+        if let Some(call) = self.caller.call {
+            self.sip(Command::Hangup { call, status, reason });
+        }
         self.caller_gone(cause);
     }
 
@@ -487,7 +533,7 @@ impl Session {
 
     /// A key press of the caller.
     fn digit(&mut self, digit: char) {
-        if self.joined.is_some() || self.caller_left() {
+        if self.is_joined() || self.caller_left() {
             return;
         }
         if !self.script_digit(digit) && self.typed.len() < TYPED_AHEAD {
@@ -545,11 +591,6 @@ impl Session {
         let held = description.is_hold();
         self.caller.description = Some(description);
         self.leg_held(LegNo::CALLER, held);
-    }
-
-    /// Transfers by REFER are the functions' to make: declined here (RFC 3515 §2.4.4).
-    fn decline(&mut self, request: RequestHandle) {
-        self.sip(Command::Reply { request, status: 603, headers: Vec::new() });
     }
 
     /// After every input: run the script on, and notice when everything is done.

@@ -1,10 +1,11 @@
 //! What a session is told and what it asks for.
 
 use bytes::Bytes;
-use hotline_base::{ContactId, NodeId, RecordingId, Timestamp};
+use hotline_base::{AgentId, ContactId, NodeId, OfferId, RecordingId, TenantId, Timestamp};
 use hotline_rtp::api::{MediaCommand, MediaLegId};
 use hotline_sip::api::{CallHandle, Command, Credentials, Header, Path};
-use hotline_wire::node::{CallInput, EndCause, Fallback, OfferFailure};
+use hotline_wire::legs::{DialParty, DialogRef};
+use hotline_wire::node::{CallInput, EndCause, Fallback, MediaScript, OfferFailure};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -43,6 +44,8 @@ pub struct SessionConfig {
     pub farewell_ms: u64,
     /// Send 180 as soon as an INVITE arrives.
     pub ring_at_once: bool,
+    /// Hosts that are this node: a transfer target there is a user of ours.
+    pub own_hosts: Vec<String>,
 }
 
 /// Names a leg within its session.
@@ -80,8 +83,43 @@ pub struct Arrival {
     pub sip_call_id: String,
     /// The offer of the INVITE.
     pub sdp: Option<Bytes>,
+    /// What another node needs to take the leg over.
+    pub dialog: Option<DialogRef>,
     /// Tokens of this session are this number and the following 65,535.
     pub first_token: u64,
+}
+
+/// A call that this node places.
+#[derive(Debug, Clone)]
+pub struct Outbound {
+    /// Whose it is.
+    pub contact: ContactId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// What keeps the party company while decisions fail.
+    pub fallback: Fallback,
+    /// The first input is numbered one higher.
+    pub seq: u32,
+    /// Tokens of this session are this number and the following 65,535.
+    pub first_token: u64,
+    /// What for.
+    pub mission: Mission,
+}
+
+/// Why a node places a call.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Mission {
+    /// To reach somebody.
+    Call(Box<DialParty>),
+    /// To take the caller's leg over from a lost node.
+    TakeOver {
+        /// The leg there.
+        dialog: DialogRef,
+        /// As in a decision.
+        label: String,
+        /// Played once the leg is here.
+        script: MediaScript,
+    },
 }
 
 /// Whom to call.
@@ -93,9 +131,19 @@ pub enum Target {
         sip_user: String,
         /// The node it is registered at.
         node: NodeId,
+        /// That node's SIP address, where it is another one.
+        address: Option<String>,
+        /// For the other node's ears.
+        offer: OfferId,
+        /// For the other node's ears.
+        agent: AgentId,
+        /// The phone's dialog with a lost node, which this call replaces.
+        replaces: Option<DialogRef>,
     },
-    /// A SIP URI, or a number for the outbound trunk.
+    /// A SIP URI, or a number for the outbound gateways.
     Address(String),
+    /// The other side of a dialog with a lost node.
+    Dialog(DialogRef),
 }
 
 /// A leg's port pair at the media engine.
@@ -122,6 +170,11 @@ pub struct Dialed {
     pub credentials: Option<Credentials>,
     /// The leg's ports.
     pub media: OpenedLeg,
+    /// There is another way, which the next attempt would take.
+    pub more: bool,
+    /// The dialog that the call replaces, as its other side is to be told: a relay here may stand
+    /// between the one that was asked for and the phone.
+    pub replaces: Option<DialogRef>,
 }
 
 /// Why a leg could not be dialled.
@@ -130,6 +183,9 @@ pub enum DialError {
     /// No phone is registered, or there is no route to the address.
     #[error("no route to {0}")]
     NoRoute(String),
+    /// The node's policy forbids the number, or calls to outside are at their limit.
+    #[error("not allowed: {0}")]
+    Forbidden(String),
     /// Out of ports, calls or descriptors.
     #[error("the node is out of {0}")]
     Exhausted(&'static str),
@@ -157,6 +213,8 @@ pub enum Output {
         leg: LegNo,
         /// Whom.
         target: Target,
+        /// Counts the ways tried, from 0.
+        attempt: u32,
     },
     /// Ask for a decision and hand it to [`crate::Session::decided`].
     Ask(Box<CallInput>),
@@ -225,6 +283,12 @@ pub enum Note {
     Dialing(LegNo),
     /// It rings.
     Ringing(LegNo),
+    /// It does not answer; the next way to it is tried.
+    NextWay(LegNo),
+    /// The party that was called is there.
+    Reached,
+    /// Who hears whom has changed.
+    Arranged,
     /// It is joined with the caller.
     Joined(LegNo),
     /// It did not take the call.
@@ -258,6 +322,9 @@ impl fmt::Display for Note {
             Note::VerbFailed { label, reason } => write!(f, "{label}: failed: {reason}"),
             Note::Dialing(leg) => write!(f, "{leg} dialled"),
             Note::Ringing(leg) => write!(f, "{leg} rings"),
+            Note::NextWay(leg) => write!(f, "{leg}: the next way is tried"),
+            Note::Reached => f.write_str("the party is there"),
+            Note::Arranged => f.write_str("arranged anew"),
             Note::Joined(leg) => write!(f, "{leg} joined"),
             Note::NotTaken(leg, why) => write!(f, "{leg} did not take the call: {why:?}"),
             Note::Parted(leg, cause) => write!(f, "{leg} ended: {cause:?}"),
@@ -279,8 +346,14 @@ pub struct Refusal {
     pub reason: String,
 }
 
+/// The Replaces header for the other side of a dialog (RFC 3891 §6.1): its own tag is `to-tag`.
+pub fn replaces(dialog: &DialogRef) -> Header {
+    let value = format!("{};to-tag={};from-tag={}", dialog.sip_call_id, dialog.remote_tag, dialog.local_tag);
+    ("Replaces".to_string(), value)
+}
+
 /// The `From` of a leg towards an agent's phone.
-pub(crate) fn name_addr(label: &str, user: &str, host: &str) -> String {
+pub fn name_addr(label: &str, user: &str, host: &str) -> String {
     let mut out = String::with_capacity(label.len() + user.len() + host.len() + 12);
     if !label.is_empty() {
         out.push('"');

@@ -137,6 +137,8 @@ pub enum Event {
     Cancelled { call: CallHandle },
     /// The ACK of our 200 came, with an answer where ours was the offer.
     Confirmed { call: CallHandle, sdp: Option<Bytes> },
+    /// The first answer to our INVITE was 100: somebody is there and tries.
+    Trying { call: CallHandle },
     /// 1xx to our INVITE. 100 is not reported.
     Progressed { call: CallHandle, status: u16, sdp: Option<Bytes> },
     /// 200 to our INVITE; the ACK was sent (or waits for [`Command::AnswerLateOffer`]).
@@ -162,6 +164,21 @@ pub enum Event {
     Registration { call: CallHandle, result: Result<u32, u16> },
     /// An OPTIONS outside a dialog was answered by the endpoint itself; for counters.
     Pinged { path: Path },
+}
+
+/// A dialog as its peers know it (RFC 3261 §12).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DialogView {
+    /// Call-ID.
+    pub sip_call_id: String,
+    /// Our tag.
+    pub local_tag: String,
+    /// The peer's tag.
+    pub remote_tag: String,
+    /// The URI of the peer's Contact.
+    pub remote_target: String,
+    /// The way its messages come.
+    pub peer: Path,
 }
 
 /// An incoming call.

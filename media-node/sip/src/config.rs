@@ -29,6 +29,8 @@ pub struct RequestFacts<'a> {
     pub uri_user: &'a str,
     /// The user part of `From`, unescaped.
     pub from_user: &'a str,
+    /// The value of the header that [`EndpointConfig::token_header`] names, where the request has it.
+    pub token: Option<&'a str>,
 }
 
 /// Decides how far a request outside any dialog is trusted.
@@ -140,6 +142,8 @@ pub struct EndpointConfig {
     pub advertised: Vec<Advertised>,
     /// Who must authenticate.
     pub auth: AuthPolicy,
+    /// A header that the policy wants to see, such as one that other nodes sign.
+    pub token_header: Option<&'static str>,
     /// User-Agent prefixes that are offered MD5 alone: they fail on a challenge they do not know
     /// instead of passing on to the next, as RFC 8760 §2.4 asks (measured: baresip 1.0, SIPp 3.6).
     pub md5_only_agents: Vec<String>,
@@ -158,6 +162,7 @@ impl EndpointConfig {
             realm: realm.into(),
             advertised: Vec::new(),
             auth: Box::new(|_| Trust::Trusted),
+            token_header: None,
             md5_only_agents: ["baresip v0.", "baresip v1.", "SIPp"].map(String::from).to_vec(),
             timers: Timers::default(),
             limits: Limits::default(),

@@ -199,6 +199,12 @@ impl Message {
         self.fields.iter().filter(move |f| f.name == name).map(|f| self.get(f.value))
     }
 
+    /// The first value of a header that means nothing here, by its name in any case.
+    pub fn extension(&self, name: &str) -> Option<&[u8]> {
+        let wanted = |f: &&Field| f.name == Name::Other && self.get(f.raw_name).eq_ignore_ascii_case(name.as_bytes());
+        self.fields.iter().find(wanted).map(|f| self.get(f.value))
+    }
+
     /// The elements of all lines of a comma-separated header; malformed ones are left out.
     pub fn list(&self, name: Name) -> impl Iterator<Item = &[u8]> {
         self.all(name).flat_map(List::new).filter_map(Result::ok).filter(|part| !part.is_empty())

@@ -1,6 +1,5 @@
 //! Ends, in every phase.
 
-use hotline_base::E164;
 use hotline_flow::run::Ask;
 use hotline_wire::node::{EndCause, LegQuality, NodeAction};
 
@@ -20,18 +19,29 @@ impl Work<'_> {
         match self.contact.phase.clone() {
             Phase::Ended { .. } => return,
             Phase::InFlow { ask } => voicemail |= matches!(ask, Ask::Record { .. }),
+            // Nobody gives up who is not there.
+            Phase::Waiting(wait) if self.is_absent() => self.close_wait(&wait),
             Phase::Waiting(wait) => {
                 self.close_wait(&wait);
                 abandoned_after_ms = wait.place.queue().map(|_| wait.entry.waited_ms(self.now));
             }
             Phase::Offered { wait, offer } => {
                 self.close_wait(&wait);
-                abandoned_after_ms = wait.place.queue().map(|_| wait.entry.waited_ms(self.now));
+                let here = !self.is_absent();
+                abandoned_after_ms = wait.place.queue().filter(|_| here).map(|_| wait.entry.waited_ms(self.now));
                 let (agent, offer) = (offer.agent, offer.offer);
                 self.facts.push(ContactFact::OfferRescinded { offer, agent });
                 self.tell(agent, offer, AgentNews::Rescinded);
             }
+            Phase::Dialling { wait, with, .. } => {
+                self.close_wait(&wait);
+                if let Some(open) = with {
+                    self.tell(open.agent, open.offer, AgentNews::NotReached);
+                }
+            }
+            Phase::Resting { wait, .. } => self.close_wait(&wait),
             Phase::Talking { interaction, .. } => {
+                self.drop_others(false);
                 self.close_talk(false);
                 agent = Some(interaction.agent);
             }
@@ -63,35 +73,20 @@ impl Work<'_> {
             callback: contact.callback,
             survey: contact.survey,
             quality,
+            transfers: contact.transfers,
+            callback_of: contact.order.as_ref().and_then(|order| order.of),
         })));
     }
 
     /// Ends the call by a command to the node, and the contact at once.
     pub(crate) fn end_by_command(&mut self) {
-        if self.contact.is_alive() {
+        if !self.contact.is_alive() {
+            return;
+        }
+        let carried = !self.is_absent() || matches!(self.contact.phase, Phase::Offered { .. } | Phase::Dialling { .. });
+        if carried {
             self.command(NodeAction::End, Some(END_LIFE_MS));
-            self.end(EndReason::Ended, None, None);
         }
-    }
-
-    /// The node is gone: whoever waited for an agent or had one is promised a call back.
-    pub(crate) fn node_lost(&mut self) {
-        let since = match &self.contact.phase {
-            Phase::Ended { .. } => return,
-            Phase::InFlow { .. } => None,
-            Phase::Waiting(wait) | Phase::Offered { wait, .. } => Some(wait.entry.enqueued_at),
-            Phase::Talking { since, .. } => Some(*since),
-        };
-        let number = self.contact.from.expose().parse::<E164>();
-        if let (Some(since), Some(queue), Ok(_)) = (since, self.contact.queue.clone(), number) {
-            self.contact.callback = true;
-            self.facts.push(ContactFact::CallbackRequested {
-                number: self.contact.from.clone(),
-                queue,
-                since,
-                lost_call: true,
-            });
-        }
-        self.end(EndReason::NodeLost, None, None);
+        self.end(EndReason::Ended, None, None);
     }
 }

@@ -1,70 +1,14 @@
 //! What happened to a contact. Reports, tickets and consoles fold these.
 
-use hotline_base::{AgentId, ContactId, FactBody, Lang, Name, NodeId, OfferId, RecordingId, Redacted, Timestamp};
+use hotline_base::{AgentId, ContactId, Lang, Name, NodeId, OfferId, RecordingId, Redacted, Timestamp, UserId};
 use hotline_flow::Priority;
-use hotline_wire::node::{EndCause, LegQuality};
+use hotline_wire::legs::DialFailure;
 use serde::{Deserialize, Serialize};
 
-/// Which version of which flow a contact runs; it keeps it until its end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FlowPin {
-    /// The flow.
-    pub name: Name,
-    /// Counts up from 1 with each publication.
-    pub version: u32,
-}
-
-/// Why a contact left a queue without an agent while it went on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LeftQueue {
-    /// The longest wait was over.
-    TimedOut,
-    /// The caller pressed a key.
-    Key,
-    /// The last person who serves it signed out.
-    NobodyStaffed,
-    /// The waiting could not go on (a missing sound, a removed queue).
-    Failed,
-    /// Nobody who was rung directly answered.
-    NoAnswer,
-    /// An overflow rule of the queue sent it on.
-    Overflowed,
-}
-
-/// How a contact ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EndReason {
-    /// The caller hung up.
-    CallerHungUp,
-    /// The caller gave up before the answer.
-    Cancelled,
-    /// The flow came to its end.
-    Completed,
-    /// The flow refused the call.
-    Rejected,
-    /// The line died.
-    Lost,
-    /// The node that carried it died.
-    NodeLost,
-    /// The node went away in an orderly manner.
-    NodeDrained,
-    /// Something failed on the node.
-    Failed,
-    /// It was ended by a command, or by the guard against calls that never end.
-    Ended,
-}
-
-/// What a recording holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RecordingKind {
-    /// A conversation.
-    Call,
-    /// A message.
-    Voicemail,
-}
+use crate::{
+    CallbackEnd, CallbackRefusal, Ending, FlowPin, LeftQueue, LegFailure, LegRole, RecordingKind, TransferKind,
+    TransferTarget,
+};
 
 /// Something happened to a contact. [`ContactFact::ContactEnded`] comes once and as the last of
 /// the journey; only facts about recordings may follow it.
@@ -89,6 +33,12 @@ pub enum ContactFact {
         flow: FlowPin,
         /// The language it starts in.
         lang: Lang,
+        /// A call back: nobody called, somebody is to be called.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        callback: bool,
+        /// The contact that a call back was promised to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<ContactId>,
     },
     /// A step of the flow began.
     FlowStepEntered {
@@ -332,94 +282,233 @@ pub enum ContactFact {
         /// The promise was not asked for: the call was lost with its node.
         lost_call: bool,
     },
+    /// A call back was asked for and not promised.
+    CallbackRefused {
+        /// Whom to call.
+        number: Redacted<String>,
+        /// By which queue.
+        queue: Name,
+        /// Why not.
+        why: CallbackRefusal,
+    },
+    /// The party of a call back is being dialled.
+    PartyDialled {
+        /// By which node.
+        node: NodeId,
+        /// Counts from 1.
+        attempt: u8,
+        /// The agent who waits for the party.
+        agent: Option<AgentId>,
+    },
+    /// The party of a call back answered.
+    PartyReached {
+        /// Counts from 1.
+        attempt: u8,
+    },
+    /// The party of a call back was not reached this time.
+    PartyMissed {
+        /// Counts from 1.
+        attempt: u8,
+        /// Why.
+        reason: DialFailure,
+        /// The SIP status, where there was one.
+        sip_status: Option<u16>,
+    },
+    /// A call back waits until a moment: the next attempt, or the hours in which it may be made.
+    CallbackPostponed {
+        /// Until then.
+        until: Timestamp,
+    },
+    /// A call back was given up.
+    CallbackFailed {
+        /// Whom.
+        number: Redacted<String>,
+        /// How often the party was dialled.
+        attempts: u8,
+        /// Why.
+        why: CallbackEnd,
+    },
+    /// The party of a call back called in: the new call has its place.
+    CallbackMerged {
+        /// The new call.
+        into: ContactId,
+    },
+    /// The caller had a call back waiting: this call has its place.
+    PlaceTaken {
+        /// The call back.
+        from: ContactId,
+        /// The moment from which the place counts.
+        since: Timestamp,
+    },
+    /// The caller was given to somebody else.
+    ContactTransferred {
+        /// How.
+        kind: TransferKind,
+        /// By or from whom.
+        from: AgentId,
+        /// From which queue's service.
+        queue: Option<Name>,
+        /// Whereto.
+        target: TransferTarget,
+        /// Who asked for it.
+        by: UserId,
+        /// Why.
+        reason: Redacted<String>,
+    },
+    /// A transfer by an agent's phone was refused.
+    TransferRefused {
+        /// Whose.
+        agent: AgentId,
+        /// Whereto.
+        target: Redacted<String>,
+        /// Why, in a word.
+        why: String,
+    },
+    /// A transfer did not come to anything: the caller is back in the queue, in the old place.
+    TransferReturned {
+        /// Which queue.
+        queue: Name,
+    },
+    /// A colleague or supervisor is rung for the call.
+    LegAsked {
+        /// Which offer.
+        offer: OfferId,
+        /// Whom.
+        agent: AgentId,
+        /// What for.
+        role: LegRole,
+        /// Who asked for it.
+        by: UserId,
+    },
+    /// A colleague or supervisor is on the call.
+    LegJoined {
+        /// Which offer.
+        offer: OfferId,
+        /// Who.
+        agent: AgentId,
+        /// What for.
+        role: LegRole,
+    },
+    /// A colleague or supervisor did not come onto the call.
+    LegFailed {
+        /// Which offer.
+        offer: OfferId,
+        /// Who.
+        agent: AgentId,
+        /// Why.
+        why: LegFailure,
+    },
+    /// What a leg is for has changed.
+    LegChanged {
+        /// Which offer brought it.
+        offer: OfferId,
+        /// Whose.
+        agent: AgentId,
+        /// What for from now on.
+        role: LegRole,
+        /// Who asked for it.
+        by: UserId,
+    },
+    /// A colleague or supervisor left the call.
+    LegLeft {
+        /// Which offer had brought them.
+        offer: OfferId,
+        /// Who.
+        agent: AgentId,
+        /// What for.
+        role: LegRole,
+        /// How long they were there, milliseconds.
+        for_ms: i64,
+    },
+    /// The caller was put on hold.
+    CallerHeld {
+        /// By whom.
+        agent: AgentId,
+    },
+    /// The caller is off hold.
+    CallerResumed {
+        /// By whom.
+        agent: AgentId,
+        /// How long it had lasted, milliseconds.
+        held_ms: i64,
+    },
+    /// A recording was paused or goes on.
+    RecordingPaused {
+        /// Which.
+        recording: RecordingId,
+        /// Paused; otherwise it goes on.
+        paused: bool,
+        /// Who asked for it.
+        by: UserId,
+    },
+    /// A supervisor gave a waiting contact to an agent, or an agent took it, out of turn.
+    ContactAssigned {
+        /// To whom.
+        agent: AgentId,
+        /// Who asked for it.
+        by: UserId,
+        /// Why.
+        reason: Redacted<String>,
+    },
+    /// A supervisor moved a waiting contact to another queue.
+    ContactMoved {
+        /// From here.
+        from: Option<Name>,
+        /// To here.
+        to: Name,
+        /// Who asked for it.
+        by: UserId,
+        /// Why.
+        reason: Redacted<String>,
+    },
+    /// A supervisor took an offer back.
+    OfferTakenBack {
+        /// Which.
+        offer: OfferId,
+        /// From whom.
+        agent: AgentId,
+        /// Who asked for it.
+        by: UserId,
+        /// Why.
+        reason: Redacted<String>,
+    },
+    /// The node that carried the call is lost.
+    NodeLost {
+        /// Which.
+        node: NodeId,
+        /// The node that is to take the call over; `None`: none can.
+        to: Option<NodeId>,
+    },
+    /// Another node has the call now.
+    CallReanchored {
+        /// The lost node.
+        from: NodeId,
+        /// The new one.
+        to: NodeId,
+        /// How long the caller heard nothing, as far as is known, milliseconds.
+        after_ms: i64,
+    },
+    /// The call could not be taken over.
+    ReanchorFailed {
+        /// By which node.
+        node: NodeId,
+        /// The SIP status, where there was one.
+        sip_status: Option<u16>,
+    },
+    /// The agent is on the call again.
+    AgentRejoined {
+        /// Which offer had brought the agent.
+        offer: OfferId,
+        /// Who.
+        agent: AgentId,
+    },
+    /// The agent did not come back onto the call.
+    RejoinFailed {
+        /// Which offer had brought the agent.
+        offer: OfferId,
+        /// Who.
+        agent: AgentId,
+    },
     /// It is over. Exactly one per contact.
     ContactEnded(Box<Ending>),
-}
-
-/// A contact, in retrospect.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Ending {
-    /// Which contact.
-    pub contact: ContactId,
-    /// How.
-    pub reason: EndReason,
-    /// How the caller's leg ended, where the node said so.
-    pub cause: Option<EndCause>,
-    /// When it had come.
-    pub arrived_at: Timestamp,
-    /// The dialled number.
-    pub did: String,
-    /// The caller's number; empty where withheld.
-    pub from: Redacted<String>,
-    /// The caller's display name; empty where absent.
-    pub display_name: Redacted<String>,
-    /// The last language.
-    pub lang: Lang,
-    /// The category from the flow.
-    pub category: Option<Name>,
-    /// The priority from the flow.
-    pub priority: Priority,
-    /// From arrival to end, milliseconds.
-    pub duration_ms: i64,
-    /// In queues, all together, milliseconds.
-    pub wait_ms: i64,
-    /// With agents, all together, milliseconds.
-    pub talk_ms: i64,
-    /// The last queue it was in.
-    pub queue: Option<Name>,
-    /// The caller left while waiting in `queue`, after so many milliseconds there.
-    pub abandoned_after_ms: Option<i64>,
-    /// When an agent answered first.
-    pub answered_at: Option<Timestamp>,
-    /// The agent who had it last.
-    pub agent: Option<AgentId>,
-    /// Conversations with agents.
-    pub interactions: u32,
-    /// All recordings, saved or not yet.
-    pub recordings: Vec<RecordingId>,
-    /// A message was left, or was being left when the caller hung up.
-    pub voicemail: bool,
-    /// A call back was promised.
-    pub callback: bool,
-    /// The last score.
-    pub survey: Option<u8>,
-    /// Of the caller's leg.
-    pub quality: Option<LegQuality>,
-}
-
-impl FactBody for ContactFact {
-    fn name(&self) -> &'static str {
-        match self {
-            ContactFact::ContactArrived { .. } => "ContactArrived",
-            ContactFact::FlowStepEntered { .. } => "FlowStepEntered",
-            ContactFact::MenuChosen { .. } => "MenuChosen",
-            ContactFact::InputMissed { .. } => "InputMissed",
-            ContactFact::LanguageSet { .. } => "LanguageSet",
-            ContactFact::VariableSet { .. } => "VariableSet",
-            ContactFact::CategorySet { .. } => "CategorySet",
-            ContactFact::PrioritySet { .. } => "PrioritySet",
-            ContactFact::HookAnswered { .. } => "HookAnswered",
-            ContactFact::FlowFaulted { .. } => "FlowFaulted",
-            ContactFact::ContactEnqueued { .. } => "ContactEnqueued",
-            ContactFact::QueueLeft { .. } => "QueueLeft",
-            ContactFact::OverflowApplied { .. } => "OverflowApplied",
-            ContactFact::OfferMade { .. } => "OfferMade",
-            ContactFact::OfferRinging { .. } => "OfferRinging",
-            ContactFact::OfferAccepted { .. } => "OfferAccepted",
-            ContactFact::OfferDeclined { .. } => "OfferDeclined",
-            ContactFact::OfferTimedOut { .. } => "OfferTimedOut",
-            ContactFact::OfferUnreachable { .. } => "OfferUnreachable",
-            ContactFact::OfferRescinded { .. } => "OfferRescinded",
-            ContactFact::LegsBridged { .. } => "LegsBridged",
-            ContactFact::AgentLegEnded { .. } => "AgentLegEnded",
-            ContactFact::SurveyAnswered { .. } => "SurveyAnswered",
-            ContactFact::TransferEnded { .. } => "TransferEnded",
-            ContactFact::RecordingStarted { .. } => "RecordingStarted",
-            ContactFact::RecordingSaved { .. } => "RecordingSaved",
-            ContactFact::RecordingFailed { .. } => "RecordingFailed",
-            ContactFact::VoicemailLeft { .. } => "VoicemailLeft",
-            ContactFact::CallbackRequested { .. } => "CallbackRequested",
-            ContactFact::ContactEnded(_) => "ContactEnded",
-        }
-    }
 }

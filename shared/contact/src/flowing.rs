@@ -1,6 +1,6 @@
 //! The flow's turns become scripts for the node and phases of the contact.
 
-use hotline_base::{E164, RecordingId, Reject};
+use hotline_base::{Name, RecordingId, Reject};
 use hotline_flow::run::{self, Ask, Input, Note, QueueAsk, Turn};
 use hotline_flow::{Key, PromptRef, RejectReason};
 use hotline_routing::estimate::{Announced, announce};
@@ -8,7 +8,9 @@ use hotline_wire::node::{Prompt, Verb, VerbResult};
 use std::collections::BTreeMap;
 
 use crate::step::Work;
-use crate::{ContactEffect, ContactFact, LeftQueue, Phase, Place, Recording, RecordingKind, RecordingStatus};
+use crate::{
+    CallbackRefusal, ContactEffect, ContactFact, LeftQueue, Phase, Place, Recording, RecordingKind, RecordingStatus,
+};
 
 /// Turns taken within one step; a good flow needs at most a few.
 const MAX_TURNS_PER_STEP: usize = 32;
@@ -26,17 +28,18 @@ impl Work<'_> {
             let Ask::Callback { number, queue, since } = &turn.ask else {
                 return self.begin(say, turn.ask);
             };
-            let good = number.expose().parse::<E164>().is_ok();
-            if good {
-                self.contact.callback = true;
-                self.facts.push(ContactFact::CallbackRequested {
-                    number: number.clone(),
-                    queue: queue.clone(),
-                    since: *since,
-                    lost_call: false,
-                });
-            }
-            let input = if good { Input::CallbackAccepted } else { Input::CallbackRefused };
+            let (number, queue, since) = (number.clone(), queue.clone(), *since);
+            let input = match self.callback_refusal(number.expose(), &queue)? {
+                None => {
+                    self.contact.callback = true;
+                    self.facts.push(ContactFact::CallbackRequested { number, queue, since, lost_call: false });
+                    Input::CallbackAccepted
+                }
+                Some(why) => {
+                    self.facts.push(ContactFact::CallbackRefused { number, queue, why });
+                    Input::CallbackRefused
+                }
+            };
             turn = match self.next_turn(&input)? {
                 Some(turn) => turn,
                 None => break,
@@ -46,8 +49,24 @@ impl Work<'_> {
         self.begin(say, Ask::Hangup)
     }
 
+    /// Why this number is not promised a call back.
+    fn callback_refusal(&self, number: &str, queue: &Name) -> Result<Option<CallbackRefusal>, Reject> {
+        let config = self.queue_config(queue)?;
+        if let Err(why) = config.callback.admit(number) {
+            return Ok(Some(CallbackRefusal::Number(why)));
+        }
+        if number == self.contact.did {
+            return Ok(Some(CallbackRefusal::OwnNumber));
+        }
+        Ok(self.setting()?.callback.and_then(|view| view.refused))
+    }
+
     /// The turn that an answer leads to; `None`: the flow does not wait for it.
     pub(crate) fn next_turn(&mut self, input: &Input) -> Result<Option<Turn>, Reject> {
+        // No flow runs behind a call back.
+        if self.contact.order.is_some() {
+            return Ok(None);
+        }
         let setting = self.setting()?;
         let cursor = self.contact.cursor.clone();
         Ok(run::resume(&setting.flow, cursor, input, &setting.env, self.now).ok())
@@ -61,7 +80,7 @@ impl Work<'_> {
         }
     }
 
-    fn begin(&mut self, say: Vec<PromptRef>, ask: Ask) -> Result<(), Reject> {
+    pub(crate) fn begin(&mut self, say: Vec<PromptRef>, ask: Ask) -> Result<(), Reject> {
         let setting = self.setting()?;
         let book = &setting.prompts;
         let mut verbs = Vec::new();
@@ -145,7 +164,7 @@ impl Work<'_> {
         match self.contact.phase.clone() {
             Phase::InFlow { ask } => self.ask_ended(&ask, result),
             Phase::Waiting(_) | Phase::Offered { .. } => self.hold_ended(result),
-            Phase::Talking { .. } | Phase::Ended { .. } => Ok(()),
+            Phase::Talking { .. } | Phase::Dialling { .. } | Phase::Resting { .. } | Phase::Ended { .. } => Ok(()),
         }
     }
 
@@ -171,7 +190,13 @@ impl Work<'_> {
             (Ask::Transfer { target, .. }, result) => {
                 let answered = matches!(result, VerbResult::Transferred { answered: true });
                 self.facts.push(ContactFact::TransferEnded { target: target.clone().into(), answered });
-                Input::Transferred { answered }
+                let input = Input::Transferred { answered };
+                // An agent may have asked for it, not the flow.
+                return match self.next_turn(&input)? {
+                    Some(turn) => self.turn(turn),
+                    None if !answered && self.transfer_returns()? => Ok(()),
+                    None => self.go_on(),
+                };
             }
             _ => Input::Failed,
         };

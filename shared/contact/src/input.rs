@@ -2,14 +2,14 @@
 
 use hotline_base::{AgentId, ContactId, Name, NodeId, OfferId, RecordingId, Redacted, TenantId, TimerKey, Timestamp};
 use hotline_flow::Compiled;
-use hotline_flow::run::{Env, RingTarget};
+use hotline_flow::run::{Cursor, Env, RingTarget};
 use hotline_routing::QueueConfig;
 use hotline_wire::node::{CallEvent, NodeCommand};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{FlowPin, PromptBook};
+use crate::{By, CallbackOrder, CallbackRefusal, FlowPin, PromptBook, SuperviseMode, TransferKind, TransferTarget};
 
 /// An input with what the step needs to know.
 #[derive(Debug, Clone)]
@@ -40,8 +40,77 @@ pub struct Setting {
     pub last_agent: Option<(AgentId, Timestamp)>,
     /// The contact's place in the queue it waits in, from 1, where it was looked up.
     pub position: Option<u32>,
+    /// What is known of the call back that this step is about, where it was looked up.
+    pub callback: Option<CallbackView>,
+    /// Where a transfer asked for by a phone leads; `None`: nowhere.
+    pub refer: Option<TransferTarget>,
     /// Fresh randomness for ids made in this step.
     pub fresh: u128,
+}
+
+/// What is known of a call back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CallbackView {
+    /// Why it may not be promised, for reasons that tables know.
+    pub refused: Option<CallbackRefusal>,
+    /// Nobody may be called before this; `None`: now is good.
+    pub opens: Option<Timestamp>,
+}
+
+/// A colleague or supervisor who is to be rung.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewLeg {
+    /// The offer's fresh id.
+    pub offer: OfferId,
+    /// Whom.
+    pub agent: AgentId,
+    /// The SIP user name of the phone.
+    pub sip_user: String,
+    /// The node at which the phone is registered.
+    pub phone_node: NodeId,
+    /// Its SIP address, where it is not the node that carries the call.
+    pub phone_address: Option<String>,
+    /// How long it may ring, milliseconds.
+    pub ring_timeout_ms: u32,
+    /// Shown on the phone.
+    pub caller_label: Redacted<String>,
+    /// For which queue the colleague was found.
+    pub queue: Option<Name>,
+}
+
+/// What the people on a call do with it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DeskAction {
+    /// The caller hears music.
+    Hold,
+    /// The caller is back.
+    Resume,
+    /// The colleague takes the caller over; the agent leaves.
+    Complete {
+        /// Why.
+        reason: Redacted<String>,
+    },
+    /// The colleague leaves; the caller is back.
+    CancelConsult,
+    /// Caller, agent and colleague talk together.
+    Conference,
+    /// Supervises in another manner.
+    Supervise {
+        /// Who.
+        agent: AgentId,
+        /// How.
+        mode: SuperviseMode,
+    },
+    /// A colleague or supervisor leaves the call.
+    Leave {
+        /// Who.
+        agent: AgentId,
+    },
+    /// The recording of the conversation is paused or goes on.
+    PauseRecording {
+        /// Paused; otherwise it goes on.
+        paused: bool,
+    },
 }
 
 /// What can happen to a contact.
@@ -78,6 +147,12 @@ pub enum Event {
         caller_label: Redacted<String>,
         /// Record the conversation under this id.
         record: Option<RecordingId>,
+        /// The SIP address of `phone_node`, where it is not the node that carries the call.
+        phone_address: Option<String>,
+        /// The node that dials, where the party is to be called back.
+        dial: Option<NodeId>,
+        /// Who asked for this agent and why, where it was not the contact's turn.
+        by: Option<(By, Redacted<String>)>,
     },
     /// The agent's side gave the offer back (declined on the console, presence lost).
     OfferReturned {
@@ -111,6 +186,84 @@ pub enum Event {
     NodeLost {
         /// Which.
         node: NodeId,
+        /// A live node with room; `None`: there is none.
+        to: Option<NodeId>,
+        /// The call is lost only if the node carried it before this moment.
+        before: Timestamp,
+    },
+    /// The agent gives the caller to somebody else.
+    Transfer {
+        /// Whereto.
+        target: TransferTarget,
+        /// How.
+        kind: TransferKind,
+        /// Who asked for it.
+        by: By,
+        /// Why.
+        reason: Redacted<String>,
+    },
+    /// A colleague is rung for advice; committed together with the colleague's side.
+    Consult {
+        /// Whom.
+        leg: NewLeg,
+        /// Who asked for it.
+        by: By,
+    },
+    /// A supervisor is rung to listen in; committed together with the supervisor's side.
+    Supervise {
+        /// Whom.
+        leg: NewLeg,
+        /// How.
+        mode: SuperviseMode,
+        /// Who asked for it.
+        by: By,
+    },
+    /// Somebody on the call does something.
+    Desk {
+        /// Who asked for it.
+        by: By,
+        /// What.
+        action: DeskAction,
+    },
+    /// A supervisor moves a waiting contact to another queue.
+    Move {
+        /// Which.
+        to: Name,
+        /// Who asked for it.
+        by: By,
+        /// Why.
+        reason: Redacted<String>,
+    },
+    /// A supervisor takes an offer back.
+    TakeBack {
+        /// Who asked for it.
+        by: By,
+        /// Why.
+        reason: Redacted<String>,
+    },
+    /// A new contact: somebody is to be called back.
+    CallBack(Box<NewCallback>),
+    /// It is the turn of a call back whose party is rung first.
+    DialParty {
+        /// The node that dials.
+        node: NodeId,
+    },
+    /// It is the turn of a call back, but nobody may be called now.
+    Postpone {
+        /// Until then.
+        until: Timestamp,
+    },
+    /// The party of a call back called in; committed together with the new call's side.
+    Merge {
+        /// The new call.
+        into: ContactId,
+    },
+    /// The caller has a call back waiting in the same queue: its place is this call's.
+    TakePlace {
+        /// The call back.
+        from: ContactId,
+        /// The moment from which the place counts.
+        since: Timestamp,
     },
     /// A supervisor ends the call.
     End,
@@ -119,6 +272,25 @@ pub enum Event {
         /// Which.
         timer: TimerKey,
     },
+}
+
+/// A call back as it begins.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewCallback {
+    /// Whose.
+    pub tenant: TenantId,
+    /// The new contact.
+    pub contact: ContactId,
+    /// What is to be done.
+    pub order: CallbackOrder,
+    /// Whom to call.
+    pub number: Redacted<String>,
+    /// The party's display name.
+    pub display_name: Redacted<String>,
+    /// The number shown to the party: the one that had been dialled.
+    pub did: String,
+    /// Where the first call stood: language, category, priority and what was gathered.
+    pub cursor: Cursor,
 }
 
 /// A playable recording.
@@ -150,6 +322,8 @@ pub enum AgentNews {
     Rescinded,
     /// The conversation is over.
     Ended,
+    /// The party that the agent waited for was not reached.
+    NotReached,
 }
 
 /// What a contact's step asks of the world.
@@ -175,7 +349,7 @@ pub enum ContactEffect {
         /// Which node.
         node: NodeId,
         /// What.
-        command: NodeCommand,
+        command: Box<NodeCommand>,
     },
     /// Tells an agent's machine.
     TellAgent {

@@ -75,7 +75,7 @@ impl Work<'_> {
             }
             OverflowAction::Queue { queue: next } if wait.moves < MAX_MOVES => {
                 let wait = wait.clone();
-                self.move_to(wait, queue, next)?;
+                self.move_to(wait, queue, next, LeftQueue::Overflowed)?;
             }
             OverflowAction::Queue { .. } => {}
             // The flow knows what to say and do when a wait is too long.
@@ -89,24 +89,23 @@ impl Work<'_> {
     }
 
     /// To another queue, with the wait kept and the music going on.
-    fn move_to(&mut self, wait: Wait, from: &Name, to: Name) -> Result<(), Reject> {
+    pub(crate) fn move_to(&mut self, wait: Wait, from: &Name, to: Name, why: LeftQueue) -> Result<(), Reject> {
         let Place::Queue { ask } = &wait.place else { return Ok(()) };
         let mut ask = ask.clone();
         ask.queue = to.clone();
         let config = self.queue_config(&to)?;
         let mut entry = self.entry(&config, &ask);
         entry.not.clone_from(&wait.entry.not);
-        self.facts.push(ContactFact::QueueLeft {
-            queue: from.clone(),
-            wait_ms: wait.entry.waited_ms(self.now),
-            why: LeftQueue::Overflowed,
-        });
+        self.facts.push(ContactFact::QueueLeft { queue: from.clone(), wait_ms: wait.entry.waited_ms(self.now), why });
         self.facts.push(ContactFact::ContactEnqueued {
             queue: to.clone(),
             credit_ms: entry.priority.credit_ms,
             since: ask.since,
         });
         self.effects.push(ContactEffect::MatchQueue { queue: to.clone() });
+        if let Some(order) = &mut self.contact.order {
+            order.queue.clone_from(&to);
+        }
         self.contact.queue = Some(to);
         self.contact.phase = Phase::Waiting(Wait {
             place: Place::Queue { ask },

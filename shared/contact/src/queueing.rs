@@ -1,17 +1,18 @@
 //! Waiting, offers, talking.
 
-use hotline_base::{Name, OfferId, Reject};
+use hotline_base::{Name, OfferId, Redacted, Reject};
 use hotline_flow::run::{Input, QueueAsk, RingTarget};
 use hotline_flow::{Part, Priority as FlowPriority};
 use hotline_routing::waiting::{Affinity, Priority};
 use hotline_routing::{Need, QueueConfig, Relax, WaitingEntry};
+use hotline_wire::legs::DialogRef;
 use hotline_wire::node::{NodeAction, OfferFailure, RingAgent, Verb};
 
 use crate::state::MAX_INTERACTIONS;
 use crate::step::Work;
 use crate::{
-    AgentNews, ContactEffect, ContactFact, Event, Interaction, LeftQueue, OFFER_BACKSTOP_MS, Offer, Phase, Place,
-    RecordingKind, Wait,
+    AgentNews, By, ContactEffect, ContactFact, Event, Interaction, LeftQueue, OFFER_BACKSTOP_MS, Offer, Phase, Phone,
+    Place, RecordingKind, Wait,
 };
 
 /// After this wait a skill that the flow asked for is no longer insisted on, milliseconds.
@@ -92,6 +93,7 @@ impl Work<'_> {
             overflow_at: (!config.overflow.is_empty()).then_some(self.now),
             applied: 0,
             moves: 0,
+            transferred: false,
         });
         // Rules about the queue's state may apply to whoever comes.
         self.overflow()
@@ -138,6 +140,7 @@ impl Work<'_> {
             overflow_at: None,
             applied: 0,
             moves: 0,
+            transferred: false,
         });
         Ok(())
     }
@@ -147,7 +150,19 @@ impl Work<'_> {
         let Some(wait) = self.contact.wait().cloned() else {
             return Ok(());
         };
-        let Some(turn) = self.next_turn(input)? else {
+        // A colleague did not take the transferred caller: back to the queue.
+        if wait.transferred && wait.place.queue().is_none() && self.transfer_returns()? {
+            return Ok(());
+        }
+        let mut turn = self.next_turn(input)?;
+        if turn.is_none() && wait.transferred {
+            // The flow did not ask for this wait, so it knows no way on from it.
+            turn = match self.next_turn(&Input::RingFailed)? {
+                Some(turn) => Some(turn),
+                None => self.next_turn(&Input::AgentDone)?,
+            };
+        }
+        let Some(turn) = turn else {
             // The flow has no way on: it would wait for ever.
             self.end_by_command();
             return Ok(());
@@ -245,13 +260,35 @@ impl Work<'_> {
 
     /// Routing proposes an agent.
     pub(crate) fn offer(&mut self, event: &Event) -> Result<(), Reject> {
-        let Event::Offer { offer, agent, sip_user, phone_node, ring_timeout_ms, caller_label, record } = event else {
+        let Event::Offer {
+            offer,
+            agent,
+            sip_user,
+            phone_node,
+            ring_timeout_ms,
+            caller_label,
+            record,
+            phone_address,
+            dial,
+            by,
+        } = event
+        else {
             return Ok(());
         };
         let Phase::Waiting(wait) = self.contact.phase.clone() else {
             return Err(Reject::new("not-waiting", "the contact does not wait for an agent any more"));
         };
+        if self.is_moving() {
+            return Err(Reject::new("not-waiting", "the call is moving to another node"));
+        }
+        if self.is_absent() && dial.is_none() {
+            return Err(Reject::new("no-node", "no node can call the party now"));
+        }
         let life_ms = i64::from(*ring_timeout_ms);
+        if let Some((by, reason)) = by {
+            let (agent, by, reason) = (*agent, *by, reason.clone());
+            self.facts.push(ContactFact::ContactAssigned { agent, by, reason });
+        }
         self.facts.push(ContactFact::OfferMade {
             offer: *offer,
             agent: *agent,
@@ -267,11 +304,14 @@ impl Work<'_> {
             caller_label: caller_label.clone(),
             whisper: Vec::new(),
             record: *record,
-            phone_address: None,
+            phone_address: phone_address.clone(),
             arrange: None,
             replaces: None,
         };
-        self.command(NodeAction::Ring(ring), Some(life_ms));
+        match dial {
+            Some(node) if self.is_absent() => self.dial(*node, Some(ring)),
+            _ => self.command(NodeAction::Ring(ring), Some(life_ms)),
+        }
         self.contact.phase = Phase::Offered {
             wait,
             offer: Offer {
@@ -281,12 +321,32 @@ impl Work<'_> {
                 rings_until: self.now.plus_ms(life_ms),
                 ringing: false,
                 record: *record,
+                phone: Some(Phone { sip_user: sip_user.clone(), node: *phone_node, address: phone_address.clone() }),
+                dialog: None,
             },
         };
         Ok(())
     }
 
+    /// A supervisor takes an offer back; this agent is not asked again.
+    pub(crate) fn take_back(&mut self, by: By, reason: &Redacted<String>) -> Result<(), Reject> {
+        let Phase::Offered { offer, .. } = &self.contact.phase else {
+            return Err(Reject::new("not-offered", "the contact is not offered to anybody now"));
+        };
+        let (offer, agent) = (offer.offer, offer.agent);
+        self.facts.push(ContactFact::OfferTakenBack { offer, agent, by, reason: reason.clone() });
+        self.command(NodeAction::Rescind { offer }, None);
+        self.offer_back(offer, BackReason::Rescinded, false)?;
+        if let Phase::Waiting(wait) | Phase::Resting { wait, .. } = &mut self.contact.phase {
+            wait.entry.exclude(agent);
+        }
+        Ok(())
+    }
+
     pub(crate) fn offer_ringing(&mut self, offer: OfferId) {
+        if self.leg_ringing(offer) {
+            return;
+        }
         if let Phase::Offered { offer: open, .. } = &mut self.contact.phase
             && open.offer == offer
             && !open.ringing
@@ -297,10 +357,17 @@ impl Work<'_> {
         }
     }
 
-    pub(crate) fn offer_answered(&mut self, offer: OfferId) -> Result<(), Reject> {
-        let (wait, open) = match self.contact.phase.clone() {
+    pub(crate) fn offer_answered(&mut self, offer: OfferId, dialog: Option<&DialogRef>) -> Result<(), Reject> {
+        if self.leg_answered(offer, dialog) {
+            return Ok(());
+        }
+        let (wait, mut open) = match self.contact.phase.clone() {
             Phase::Offered { wait, offer: open } if open.offer == offer => (wait, open),
-            Phase::Talking { interaction, .. } if interaction.offer == offer => return Ok(()),
+            Phase::Talking { interaction, .. } if interaction.offer == offer => {
+                self.rejoined(dialog);
+                return Ok(());
+            }
+            Phase::Dialling { with: Some(open), .. } if open.offer == offer => return Ok(()),
             _ => {
                 // The phone answered after the offer was gone: the agent is not ours any more.
                 if self.contact.stray != Some(offer) {
@@ -310,24 +377,40 @@ impl Work<'_> {
                 return Ok(());
             }
         };
+        if self.is_absent() {
+            self.agent_ready(wait, open, dialog);
+            return Ok(());
+        }
+        open.dialog = dialog.cloned();
+        self.tell(open.agent, offer, AgentNews::Accepted);
+        self.talk(wait, open);
+        Ok(())
+    }
+
+    /// Party and agent hear each other.
+    pub(crate) fn talk(&mut self, wait: Wait, open: Offer) {
         let queue = wait.place.queue().cloned();
+        let (offer, agent) = (open.offer, open.agent);
         self.close_wait(&wait);
         self.facts.push(ContactFact::OfferAccepted {
             offer,
-            agent: open.agent,
+            agent,
             queue: queue.clone(),
             wait_ms: wait.entry.waited_ms(self.now),
             ring_ms: self.now.since_ms(open.made_at),
         });
-        self.facts.push(ContactFact::LegsBridged { offer, agent: open.agent, queue: queue.clone() });
+        self.facts.push(ContactFact::LegsBridged { offer, agent, queue: queue.clone() });
         if let Some(recording) = open.record {
-            self.add_recording(recording, RecordingKind::Call, Some(open.agent));
+            self.add_recording(recording, RecordingKind::Call, Some(agent));
         }
         self.contact.answered_at.get_or_insert(self.now);
-        self.tell(open.agent, offer, AgentNews::Accepted);
-        let interaction = Interaction { offer, agent: open.agent, queue, talk_ms: 0 };
-        self.contact.phase = Phase::Talking { since: self.now, interaction };
-        Ok(())
+        // Whoever was rung directly on a transfer came from this queue all the same.
+        if queue.is_some() || !wait.transferred {
+            self.contact.last_wait = Some(Box::new(wait));
+        }
+        let interaction = Interaction { offer, agent, queue, talk_ms: 0, phone: open.phone, dialog: open.dialog };
+        self.contact.phase =
+            Phase::Talking { since: self.now, interaction, others: Vec::new(), held: None, rejoin: None };
     }
 
     pub(crate) fn offer_failed(
@@ -336,6 +419,17 @@ impl Work<'_> {
         reason: OfferFailure,
         sip_status: Option<u16>,
     ) -> Result<(), Reject> {
+        if self.leg_failed(offer, reason, false) {
+            return Ok(());
+        }
+        if matches!(&self.contact.phase,
+            Phase::Talking { interaction, rejoin: Some(_), .. } if interaction.offer == offer)
+        {
+            return self.agent_lost();
+        }
+        if self.dialling_agent_left(offer) {
+            return Ok(());
+        }
         let why = match reason {
             OfferFailure::Declined => BackReason::Declined,
             OfferFailure::TimedOut => BackReason::TimedOut,
@@ -347,6 +441,7 @@ impl Work<'_> {
 
     /// The offer's time is over and nobody said how it ended.
     pub(crate) fn offer_overdue(&mut self) -> Result<(), Reject> {
+        self.legs_overdue();
         let Phase::Offered { offer, .. } = &self.contact.phase else {
             return Ok(());
         };
@@ -360,6 +455,12 @@ impl Work<'_> {
 
     /// An offer ended without a conversation: back to the wait, which goes on where it was.
     pub(crate) fn offer_back(&mut self, offer: OfferId, why: BackReason, agent_knows: bool) -> Result<(), Reject> {
+        if agent_knows {
+            let reason = if why == BackReason::Declined { OfferFailure::Declined } else { OfferFailure::Unreachable };
+            if self.leg_failed(offer, reason, true) {
+                return Ok(());
+            }
+        }
         let Phase::Offered { mut wait, offer: open } = self.contact.phase.clone() else {
             return Ok(());
         };
@@ -383,6 +484,13 @@ impl Work<'_> {
         }
         wait.looked_at = self.now;
         wait.entry.exclude(agent);
+        if self.is_absent() && (agent_knows || why == BackReason::Rescinded) {
+            if why != BackReason::Declined {
+                wait.entry.not.retain(|other| *other != agent);
+            }
+            self.rest(wait, self.now.plus_ms(crate::callback::TAKEN_BACK_MS));
+            return Ok(());
+        }
         match &wait.place {
             Place::Queue { ask } => {
                 // Only who refused is passed over from now on; a phone that was out of reach, or
@@ -423,9 +531,17 @@ impl Work<'_> {
                     let rest = rest.collect();
                     self.play(rest);
                 }
-                Phase::Talking { .. } | Phase::Ended { .. } => {}
+                Phase::Talking { .. } | Phase::Dialling { .. } | Phase::Resting { .. } | Phase::Ended { .. } => {}
             }
             return Ok(());
+        }
+        if self.leg_ended(offer) || self.dialling_agent_left(offer) {
+            return Ok(());
+        }
+        if matches!(&self.contact.phase,
+            Phase::Talking { interaction, rejoin: Some(_), .. } if interaction.offer == offer)
+        {
+            return self.agent_lost();
         }
         let ours = matches!(&self.contact.phase,
             Phase::Talking { interaction, .. } if interaction.offer == offer);
@@ -434,7 +550,10 @@ impl Work<'_> {
         }
         // The report overtook that of the answer: the conversation was short but it was one.
         if matches!(&self.contact.phase, Phase::Offered { offer: open, .. } if open.offer == offer) {
-            self.offer_answered(offer)?;
+            self.offer_answered(offer, None)?;
+            if self.dialling_agent_left(offer) {
+                return Ok(());
+            }
             return self.talk_over();
         }
         Ok(())
@@ -442,6 +561,9 @@ impl Work<'_> {
 
     /// The agent left first: the flow goes on with the caller.
     fn talk_over(&mut self) -> Result<(), Reject> {
+        if self.main_left()? {
+            return Ok(());
+        }
         match self.next_turn(&Input::AgentDone)? {
             Some(turn) => {
                 self.close_talk(true);
@@ -456,24 +578,28 @@ impl Work<'_> {
 
     /// The conversation is over.
     pub(crate) fn close_talk(&mut self, agent_first: bool) {
-        let Phase::Talking { since, interaction } = self.contact.phase.clone() else {
+        let Phase::Talking { since, interaction, held, .. } = self.contact.phase.clone() else {
             return;
         };
         let talk_ms = self.now.since_ms(since).max(0);
+        if let Some(held) = held {
+            let held_ms = self.now.since_ms(held).max(0);
+            self.facts.push(ContactFact::CallerResumed { agent: interaction.agent, held_ms });
+        }
         let Interaction { offer, agent, queue, .. } = interaction;
         self.facts.push(ContactFact::AgentLegEnded { offer, agent, queue: queue.clone(), talk_ms, agent_first });
         self.tell(agent, offer, AgentNews::Ended);
         let contact = &mut self.contact;
         contact.talked_ms += talk_ms;
         contact.interaction_count += 1;
-        contact.interactions.push(Interaction { offer, agent, queue, talk_ms });
+        contact.interactions.push(Interaction { offer, agent, queue, talk_ms, phone: None, dialog: None });
         let extra = contact.interactions.len().saturating_sub(MAX_INTERACTIONS);
         contact.interactions.drain(..extra);
     }
 }
 
 /// How often announcements are brought up to date, milliseconds; `None`: they say no numbers.
-fn refresh_ms(ask: &QueueAsk) -> Option<i64> {
+pub(crate) fn refresh_ms(ask: &QueueAsk) -> Option<i64> {
     let changes = |announcement: &&hotline_flow::Announcement| {
         let mut parts = announcement.prompts.iter().flatten();
         parts.any(|part| matches!(part, Part::Number { .. })) && announcement.every_ms > 0

@@ -6,12 +6,24 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::queueing::offer_deadline;
 use crate::{
-    Contact, GUARD_MS, Phase, RECORDING_WAIT_MS, RecordingStatus, TIMER_ANNOUNCE, TIMER_GUARD, TIMER_OFFER,
-    TIMER_OVERFLOW, TIMER_RECORDING, TIMER_REMATCH, TIMER_WAIT,
+    Contact, GUARD_MS, MOVE_LIMIT_MS, OFFER_BACKSTOP_MS, PartyLeg, Phase, RECORDING_WAIT_MS, REJOIN_MS,
+    RecordingStatus, TIMER_ANNOUNCE, TIMER_DIAL, TIMER_GUARD, TIMER_MOVE, TIMER_OFFER, TIMER_OVERFLOW, TIMER_RECORDING,
+    TIMER_REJOIN, TIMER_REMATCH, TIMER_RETRY, TIMER_WAIT,
 };
+
+/// A party's phone that is dialled rings no longer than this, milliseconds, whatever the policy.
+const DIAL_MS: i64 = 120_000;
 
 /// All contacts of a tenant by time of arrival.
 pub const CONTACTS_PARTITION: &str = "contacts";
+
+/// The open call backs of a tenant by the time they were asked for.
+pub const CALLBACKS_PARTITION: &str = "callbacks";
+
+/// The open call backs of one number.
+pub fn callbacks_partition(number: &str) -> String {
+    format!("callbacks/{number}")
+}
 
 /// The contacts of one caller by time of arrival.
 pub fn party_partition(number: &str) -> String {
@@ -35,6 +47,10 @@ pub enum PhaseName {
     Offered,
     /// It talks with an agent.
     Talking,
+    /// Its party is being called back.
+    Dialling,
+    /// A call back that waits for its next attempt.
+    Resting,
     /// It is over.
     Ended,
 }
@@ -62,6 +78,9 @@ pub struct ContactListing {
     pub category: Option<Name>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+    /// It is a call back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_callback: bool,
 }
 
 impl Contact {
@@ -72,6 +91,8 @@ impl Contact {
             Phase::Waiting(_) => (PhaseName::Waiting, None),
             Phase::Offered { .. } => (PhaseName::Offered, None),
             Phase::Talking { .. } => (PhaseName::Talking, None),
+            Phase::Dialling { .. } => (PhaseName::Dialling, None),
+            Phase::Resting { .. } => (PhaseName::Resting, None),
             Phase::Ended { at, .. } => (PhaseName::Ended, Some(*at)),
         };
         ContactListing {
@@ -85,6 +106,7 @@ impl Contact {
             lang: self.cursor.lang,
             category: self.cursor.category.clone(),
             ended_at,
+            is_callback: self.order.is_some(),
         }
     }
 
@@ -104,11 +126,20 @@ pub(crate) fn rows(contact: &Contact) -> BTreeSet<IndexRow> {
     if !number.is_empty() {
         rows.insert(row(party_partition(number), sort, contact.id.to_string()));
     }
-    if contact.is_alive() {
+    let order = contact.order.as_ref().filter(|order| contact.is_alive() && !order.reached);
+    if order.is_some() {
+        let id = contact.id.to_string();
+        rows.insert(row(CALLBACKS_PARTITION.into(), contact.time_sort(), id.clone()));
+        let queue = contact.queue.as_ref().map(ToString::to_string).unwrap_or_default();
+        rows.insert(row(callbacks_partition(number), id, queue));
+    }
+    let dialled = matches!(contact.phase, Phase::Offered { .. } | Phase::Dialling { .. });
+    if contact.is_alive() && (contact.leg != PartyLeg::Absent || dialled) {
         let node = node_partition(contact.node);
         rows.insert(row(node, contact.id.to_string(), "{}".into()));
     }
     if let Phase::Waiting(wait) = &contact.phase
+        && !matches!(contact.leg, PartyLeg::Moving { .. })
         && let Some(queue) = wait.place.queue()
     {
         rows.insert(wait.entry.row(queue));
@@ -145,8 +176,28 @@ pub(crate) fn deadlines(contact: &Contact) -> BTreeMap<TimerKey, Timestamp> {
             }
         }
         Phase::Offered { offer, .. } => arm(TIMER_OFFER, offer_deadline(offer)),
-        Phase::InFlow { .. } | Phase::Talking { .. } => {}
+        Phase::Talking { others, rejoin, .. } => {
+            let rings = others.iter().filter(|leg| leg.joined_at.is_none());
+            if let Some(first) = rings.map(|leg| offer_deadline(&leg.offer)).min() {
+                arm(TIMER_OFFER, first);
+            }
+            if let Some(rejoin) = rejoin {
+                arm(TIMER_REJOIN, rejoin.since.plus_ms(REJOIN_MS + OFFER_BACKSTOP_MS));
+            }
+        }
+        Phase::Dialling { since, .. } => arm(TIMER_DIAL, since.plus_ms(DIAL_MS + OFFER_BACKSTOP_MS)),
+        Phase::Resting { until, .. } => arm(TIMER_RETRY, *until),
+        Phase::InFlow { .. } => {}
     }
-    arm(TIMER_GUARD, contact.arrived_at.plus_ms(GUARD_MS));
+    if let PartyLeg::Moving { since, .. } = contact.leg {
+        arm(TIMER_MOVE, since.plus_ms(MOVE_LIMIT_MS));
+    }
+    match (&contact.order, &contact.phase) {
+        (Some(order), Phase::Waiting(_) | Phase::Resting { .. }) if contact.leg == PartyLeg::Absent => {
+            arm(TIMER_GUARD, order.expires);
+        }
+        _ if contact.leg == PartyLeg::Absent => {}
+        _ => arm(TIMER_GUARD, contact.anchored_at.unwrap_or(contact.arrived_at).plus_ms(GUARD_MS)),
+    }
     deadlines
 }

@@ -4,10 +4,11 @@ use hotline_base::{AgentId, ContactId, Lang, Name, NodeId, OfferId, RecordingId,
 use hotline_flow::run::{Ask, Cursor, QueueAsk, RingTarget};
 use hotline_routing::WaitingEntry;
 use hotline_routing::estimate::Announced;
+use hotline_wire::legs::DialogRef;
 use hotline_wire::node::{Fallback, MediaScript};
 use serde::{Deserialize, Serialize};
 
-use crate::{EndReason, FlowPin, RecordingKind};
+use crate::{CallbackOrder, EndReason, FlowPin, Leg, PartyLeg, RecordingKind};
 
 /// Conversations remembered with their details; older ones only count.
 pub const MAX_INTERACTIONS: usize = 20;
@@ -71,6 +72,30 @@ pub struct Contact {
     pub callback: bool,
     /// The last score.
     pub survey: Option<u8>,
+    /// Where the party's leg is.
+    #[serde(default)]
+    pub leg: PartyLeg,
+    /// What another node needs to take the party's leg over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dialog: Option<DialogRef>,
+    /// The number of the last input of the node that carries the call.
+    #[serde(default)]
+    pub seq: u32,
+    /// When the present node began to carry it, where that was not its arrival.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchored_at: Option<Timestamp>,
+    /// Nodes that were lost under it.
+    #[serde(default)]
+    pub lost_nodes: u8,
+    /// The wait that the last answer ended: where the contact goes back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_wait: Option<Box<Wait>>,
+    /// Transfers so far.
+    #[serde(default)]
+    pub transfers: u32,
+    /// What is to be done, where it is a call back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Box<CallbackOrder>>,
 }
 
 /// What a contact does. It is in exactly one place.
@@ -97,6 +122,31 @@ pub enum Phase {
         since: Timestamp,
         /// Who, and for which queue.
         interaction: Interaction,
+        /// Colleagues and supervisors on the call, or rung for it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        others: Vec<Leg>,
+        /// Since when the caller is on hold.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        held: Option<Timestamp>,
+        /// The agent is rung again after the call changed nodes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rejoin: Option<Rejoin>,
+    },
+    /// A party is being called back.
+    Dialling {
+        /// Its place, should it not be reached.
+        wait: Wait,
+        /// The agent who is on the line already.
+        with: Option<Offer>,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// A call back that must not or need not be tried yet.
+    Resting {
+        /// Its place.
+        wait: Wait,
+        /// The next try.
+        until: Timestamp,
     },
     /// Over.
     Ended {
@@ -132,6 +182,9 @@ pub struct Wait {
     /// Queues that sent it on.
     #[serde(default)]
     pub moves: u8,
+    /// An agent sent it here; the flow did not.
+    #[serde(default)]
+    pub transferred: bool,
 }
 
 /// For whom a contact waits.
@@ -177,6 +230,33 @@ pub struct Offer {
     pub ringing: bool,
     /// The conversation will be recorded under this id.
     pub record: Option<RecordingId>,
+    /// Where it rings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<Phone>,
+    /// What another node needs to take the agent's leg over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dialog: Option<DialogRef>,
+}
+
+/// An agent is rung again after the call changed nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejoin {
+    /// Since when.
+    pub since: Timestamp,
+    /// What is said from then on is recorded under this id.
+    pub record: Option<RecordingId>,
+}
+
+/// An agent's phone as it was rung.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Phone {
+    /// The SIP user name.
+    pub sip_user: String,
+    /// Where it is registered.
+    pub node: NodeId,
+    /// The SIP address of that node, where it is not the one that carries the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
 }
 
 /// A conversation with an agent.
@@ -190,6 +270,12 @@ pub struct Interaction {
     pub queue: Option<Name>,
     /// How long it lasted, milliseconds; 0 while it lasts.
     pub talk_ms: i64,
+    /// The phone, while it lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<Phone>,
+    /// What another node needs to take the agent's leg over, while it lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dialog: Option<DialogRef>,
 }
 
 /// A recording of this contact.
@@ -246,15 +332,39 @@ impl Contact {
     /// The wait, open offers included.
     pub fn wait(&self) -> Option<&Wait> {
         match &self.phase {
-            Phase::Waiting(wait) | Phase::Offered { wait, .. } => Some(wait),
+            Phase::Waiting(wait)
+            | Phase::Offered { wait, .. }
+            | Phase::Dialling { wait, .. }
+            | Phase::Resting { wait, .. } => Some(wait),
             _ => None,
         }
+    }
+
+    /// The agent whom an offer brought or is to bring, colleagues and supervisors included;
+    /// `None`: the offer has nothing to do with this contact any more.
+    pub fn holder(&self, offer: OfferId) -> Option<AgentId> {
+        if self.offer() == Some(offer) {
+            return self.agent();
+        }
+        let Phase::Talking { others, .. } = &self.phase else {
+            return None;
+        };
+        others.iter().find(|leg| leg.offer.offer == offer).map(|leg| leg.offer.agent)
+    }
+
+    /// Every open offer and every agent on the call.
+    pub fn holders(&self) -> Vec<(OfferId, AgentId)> {
+        let mut all: Vec<_> = self.offer().zip(self.agent()).into_iter().collect();
+        if let Phase::Talking { others, .. } = &self.phase {
+            all.extend(others.iter().map(|leg| (leg.offer.offer, leg.offer.agent)));
+        }
+        all
     }
 
     /// The agent who is offered the contact or talks.
     pub fn agent(&self) -> Option<AgentId> {
         match &self.phase {
-            Phase::Offered { offer, .. } => Some(offer.agent),
+            Phase::Offered { offer, .. } | Phase::Dialling { with: Some(offer), .. } => Some(offer.agent),
             Phase::Talking { interaction, .. } => Some(interaction.agent),
             _ => None,
         }
@@ -263,7 +373,7 @@ impl Contact {
     /// The offer that is open or brought the agent who talks.
     pub fn offer(&self) -> Option<OfferId> {
         match &self.phase {
-            Phase::Offered { offer, .. } => Some(offer.offer),
+            Phase::Offered { offer, .. } | Phase::Dialling { with: Some(offer), .. } => Some(offer.offer),
             Phase::Talking { interaction, .. } => Some(interaction.offer),
             _ => None,
         }

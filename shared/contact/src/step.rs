@@ -1,14 +1,18 @@
 //! One step: who handles which event, and what the node is told.
 
 use hotline_base::limits::FACTS_PER_STEP;
-use hotline_base::{CommandId, NodeId, Reject, Timestamp, Transition};
+use hotline_base::{CommandId, NodeId, Redacted, Reject, Timestamp, Transition};
 use hotline_flow::run;
+use hotline_wire::legs::DialFailure;
 use hotline_wire::node::{CallEvent, Decision, Fallback, NodeAction, NodeCommand, Verb};
 
+use crate::input::NewCallback;
+use crate::legs::arrangement;
 use crate::queueing::BackReason;
 use crate::{
-    AgentNews, Contact, ContactEffect, ContactFact, ContactInput, EndReason, Event, Phase, Script, Setting,
-    TIMER_ANNOUNCE, TIMER_GUARD, TIMER_OFFER, TIMER_OVERFLOW, TIMER_RECORDING, TIMER_REMATCH, TIMER_WAIT,
+    AgentNews, CallbackEnd, Contact, ContactEffect, ContactFact, ContactInput, EndReason, Event, LegRole, PartyLeg,
+    Phase, Script, Setting, TIMER_ANNOUNCE, TIMER_DIAL, TIMER_GUARD, TIMER_MOVE, TIMER_OFFER, TIMER_OVERFLOW,
+    TIMER_RECORDING, TIMER_REJOIN, TIMER_REMATCH, TIMER_RETRY, TIMER_WAIT,
 };
 
 /// How long a command that is not tied to an offer stays good, milliseconds.
@@ -31,41 +35,66 @@ pub(crate) struct Work<'a> {
     pub(crate) turned_away: u8,
     /// The answer to the INVITE is part of a script of this step.
     pub(crate) answers_now: bool,
+    /// The next script goes to another node, with the caller's leg.
+    pub(crate) reanchors: bool,
 }
+
+impl<'a> Work<'a> {
+    fn new(contact: Contact, setting: Option<&'a Setting>, now: Timestamp) -> Self {
+        Self {
+            contact,
+            facts: Vec::new(),
+            effects: Vec::new(),
+            setting,
+            now,
+            answering: None,
+            inherits: None,
+            turned_away: 0,
+            answers_now: false,
+            reanchors: false,
+        }
+    }
+}
+
+/// Inputs with a number from here on are not counted with a call: reports of recordings that a
+/// node found on its disk.
+const COUNTED: u32 = 0x8000_0000;
 
 pub(crate) fn step(state: Option<&Contact>, input: &ContactInput, now: Timestamp) -> Result<Step, Reject> {
     let setting = input.setting.as_deref();
     let Some(contact) = state else {
         return arrive(&input.event, setting, now);
     };
-    let answering = match &input.event {
-        Event::Node { seq, node, .. } if *node == contact.node => Some(*seq),
-        Event::Node { node, .. } => {
+    let mut work = Work::new(contact.clone(), setting, now);
+    if let Event::Node { seq, node, event, .. } = &input.event {
+        // Recordings are delivered by the node that made them, whoever has the call now.
+        let delivers = matches!(event, CallEvent::RecordingEnded { .. });
+        if *node != contact.node && !delivers {
             let said = format!("{} carries this contact, not {node}", contact.node);
             return Err(Reject::new("other-node", said));
         }
-        _ => None,
-    };
-    let mut work = Work {
-        contact: contact.clone(),
-        facts: Vec::new(),
-        effects: Vec::new(),
-        setting,
-        now,
-        answering,
-        inherits: None,
-        turned_away: 0,
-        answers_now: false,
-    };
+        if *node == contact.node {
+            work.answering = Some(*seq);
+        }
+    }
     work.event(&input.event)?;
+    work.rearrange(contact);
+    // An input that changes nothing is not worth a write.
+    let changed = !work.facts.is_empty() || !work.effects.is_empty() || work.contact != *contact;
+    if let (true, Some(seq)) = (changed, work.answering.filter(|seq| *seq < COUNTED)) {
+        work.contact.seq = work.contact.seq.max(seq);
+    }
     Ok(work.done())
 }
 
 fn arrive(event: &Event, setting: Option<&Setting>, now: Timestamp) -> Result<Step, Reject> {
+    if let Event::CallBack(new) = event {
+        return call_back(new, setting, now);
+    }
     let Event::Node { tenant, contact, node, seq, event, .. } = event else {
         return Err(Reject::new("unknown-contact", "there is no such contact"));
     };
-    let CallEvent::Arrived { did, from, display_name, sip_call_id, .. } = event else {
+    let CallEvent::Arrived { did, from, display_name, sip_call_id, dialog } = event else {
         return Err(Reject::new("unknown-contact", "the call has not arrived yet"));
     };
     let setting = setting.ok_or_else(setting_missing)?;
@@ -73,18 +102,66 @@ fn arrive(event: &Event, setting: Option<&Setting>, now: Timestamp) -> Result<St
     let turn = run::start(&setting.flow, &caller, &setting.env, now);
     let lang = turn.cursor.lang;
     let contact = Contact {
-        tenant: *tenant,
-        id: *contact,
-        node: *node,
+        dialog: dialog.clone(),
+        seq: *seq,
+        ..blank(
+            Beginning {
+                tenant: *tenant,
+                id: *contact,
+                node: *node,
+                did,
+                from,
+                display_name,
+                cursor: turn.cursor.clone(),
+            },
+            setting,
+            now,
+        )
+    };
+    let arrived = ContactFact::ContactArrived {
+        contact: contact.id,
         did: did.clone(),
         from: from.clone(),
         display_name: display_name.clone(),
+        node: *node,
+        sip_call_id: sip_call_id.clone(),
+        flow: setting.pin.clone(),
+        lang,
+        callback: false,
+        of: None,
+    };
+    let mut work = Work::new(contact, Some(setting), now);
+    work.facts.push(arrived);
+    work.answering = Some(*seq);
+    work.turn(turn)?;
+    Ok(work.done())
+}
+
+/// What a new contact is known by.
+struct Beginning<'a> {
+    tenant: hotline_base::TenantId,
+    id: hotline_base::ContactId,
+    node: NodeId,
+    did: &'a str,
+    from: &'a Redacted<String>,
+    display_name: &'a Redacted<String>,
+    cursor: run::Cursor,
+}
+
+fn blank(of: Beginning<'_>, setting: &Setting, now: Timestamp) -> Contact {
+    Contact {
+        tenant: of.tenant,
+        id: of.id,
+        node: of.node,
+        did: of.did.into(),
+        from: of.from.clone(),
+        display_name: of.display_name.clone(),
         arrived_at: now,
         flow: setting.pin.clone(),
-        cursor: turn.cursor.clone(),
+        fallback: fallback(setting, of.cursor.lang),
+        cursor: of.cursor,
         phase: Phase::InFlow { ask: run::Ask::Hangup },
         script: Script { number: 0, label: String::new(), verbs: Vec::new(), answers: None },
-        fallback: fallback(setting, lang),
         answered: false,
         commands: 0,
         hooks: 0,
@@ -99,29 +176,47 @@ fn arrive(event: &Event, setting: Option<&Setting>, now: Timestamp) -> Result<St
         voicemail: false,
         callback: false,
         survey: None,
+        leg: PartyLeg::Here,
+        dialog: None,
+        seq: 0,
+        anchored_at: None,
+        lost_nodes: 0,
+        last_wait: None,
+        transfers: 0,
+        order: None,
+    }
+}
+
+/// Somebody is to be called back: a contact without a leg.
+fn call_back(new: &NewCallback, setting: Option<&Setting>, now: Timestamp) -> Result<Step, Reject> {
+    let setting = setting.ok_or_else(setting_missing)?;
+    let beginning = Beginning {
+        tenant: new.tenant,
+        id: new.contact,
+        // None carries it yet.
+        node: NodeId::from_u128(0),
+        did: &new.did,
+        from: &new.number,
+        display_name: &new.display_name,
+        cursor: new.cursor.clone(),
     };
+    let contact =
+        Contact { leg: PartyLeg::Absent, order: Some(Box::new(new.order.clone())), ..blank(beginning, setting, now) };
     let arrived = ContactFact::ContactArrived {
         contact: contact.id,
-        did: did.clone(),
-        from: from.clone(),
-        display_name: display_name.clone(),
-        node: *node,
-        sip_call_id: sip_call_id.clone(),
+        did: new.did.clone(),
+        from: new.number.clone(),
+        display_name: new.display_name.clone(),
+        node: contact.node,
+        sip_call_id: String::new(),
         flow: setting.pin.clone(),
-        lang,
+        lang: contact.cursor.lang,
+        callback: true,
+        of: new.order.of,
     };
-    let mut work = Work {
-        contact,
-        facts: vec![arrived],
-        effects: Vec::new(),
-        setting: Some(setting),
-        now,
-        answering: Some(*seq),
-        inherits: None,
-        turned_away: 0,
-        answers_now: false,
-    };
-    work.turn(turn)?;
+    let mut work = Work::new(contact, Some(setting), now);
+    work.facts.push(arrived);
+    work.order_placed()?;
     Ok(work.done())
 }
 
@@ -160,11 +255,18 @@ impl<'a> Work<'a> {
                 self.recording_composed(*recording, result);
                 Ok(())
             }
-            Event::NodeLost { node } if *node == self.contact.node => {
-                self.node_lost();
-                Ok(())
-            }
-            Event::NodeLost { .. } => Ok(()),
+            Event::NodeLost { node, to, before } => self.node_lost(*node, *to, *before),
+            Event::Transfer { target, kind, by, reason } => self.transfer(target, *kind, *by, reason),
+            Event::Consult { leg, by } => self.add_leg(leg, LegRole::Consulted, *by),
+            Event::Supervise { leg, mode, by } => self.add_leg(leg, LegRole::Supervisor { mode: *mode }, *by),
+            Event::Desk { by, action } => self.desk(*by, action),
+            Event::Move { to, by, reason } => self.moved(to, *by, reason),
+            Event::TakeBack { by, reason } => self.take_back(*by, reason),
+            Event::CallBack(_) => Err(Reject::new("contact-exists", "this call back exists already")),
+            Event::DialParty { node } => self.dial_party(*node),
+            Event::Postpone { until } => self.postpone(*until),
+            Event::Merge { into } => self.merge(*into),
+            Event::TakePlace { from, since } => self.take_place(*from, *since),
             Event::End => {
                 self.end_by_command();
                 Ok(())
@@ -186,20 +288,31 @@ impl<'a> Work<'a> {
                 self.offer_ringing(*offer);
                 Ok(())
             }
-            CallEvent::OfferAnswered { offer, .. } => self.offer_answered(*offer),
+            CallEvent::OfferAnswered { offer, dialog } => self.offer_answered(*offer, dialog.as_ref()),
             CallEvent::OfferFailed { offer, reason, sip_status } => self.offer_failed(*offer, *reason, *sip_status),
             CallEvent::AgentLegEnded { offer, .. } => self.agent_leg_ended(*offer),
+            // What is left of an attempt to call back; the contact itself goes on.
+            CallEvent::CallEnded { .. } if self.is_absent() => {
+                self.party_failed(DialFailure::Unreachable, None, false);
+                Ok(())
+            }
             CallEvent::CallEnded { cause, quality } => {
                 let reason = self.reason_of(*cause);
                 self.end(reason, Some(*cause), *quality);
                 Ok(())
             }
-            CallEvent::PartyRinging
-            | CallEvent::PartyAnswered { .. }
-            | CallEvent::PartyFailed { .. }
-            | CallEvent::Reanchored { .. }
-            | CallEvent::ReanchorFailed { .. }
-            | CallEvent::TransferAsked { .. } => Ok(()),
+            CallEvent::PartyRinging => Ok(()),
+            CallEvent::PartyAnswered { dialog } => self.party_answered(dialog.as_ref()),
+            CallEvent::PartyFailed { reason, sip_status } => {
+                self.party_failed(*reason, *sip_status, false);
+                Ok(())
+            }
+            CallEvent::Reanchored { dialog } => self.reanchored(dialog),
+            CallEvent::ReanchorFailed { sip_status } => {
+                self.move_failed(*sip_status);
+                Ok(())
+            }
+            CallEvent::TransferAsked { offer, target } => self.transfer_asked(*offer, target),
         }
     }
 
@@ -217,9 +330,32 @@ impl<'a> Work<'a> {
             }
             TIMER_ANNOUNCE => self.announce(),
             TIMER_OVERFLOW => self.overflow(),
+            TIMER_GUARD if self.is_absent() => {
+                self.give_up(CallbackEnd::Expired);
+                Ok(())
+            }
             TIMER_GUARD => {
                 self.end_by_command();
                 Ok(())
+            }
+            TIMER_DIAL => {
+                self.party_failed(DialFailure::NoAnswer, None, true);
+                Ok(())
+            }
+            TIMER_RETRY => {
+                self.retry();
+                Ok(())
+            }
+            TIMER_MOVE => {
+                self.command(NodeAction::End, None);
+                self.move_failed(None);
+                Ok(())
+            }
+            TIMER_REJOIN => {
+                if let Some(offer) = self.contact.offer() {
+                    self.command(NodeAction::Rescind { offer }, None);
+                }
+                self.agent_lost()
             }
             TIMER_RECORDING => {
                 self.recordings_overdue();
@@ -234,12 +370,12 @@ impl<'a> Work<'a> {
         let contact = &mut self.contact;
         contact.commands += 1;
         let id = contact.id.as_u128().wrapping_add(u128::from(contact.commands));
-        let command = NodeCommand {
+        let command = Box::new(NodeCommand {
             id: CommandId::from_u128(id),
             contact: contact.id,
             expires: self.now.plus_ms(life_ms.unwrap_or(COMMAND_LIFE_MS)),
             action,
-        };
+        });
         let node: NodeId = contact.node;
         self.effects.push(ContactEffect::CommandNode { node, command });
     }
@@ -263,9 +399,33 @@ impl<'a> Work<'a> {
             verbs,
             answers: self.answering.or(self.inherits),
         };
+        if self.reanchors {
+            return self.reanchor();
+        }
         if self.answering.is_none() {
             let Script { label, verbs, .. } = contact.script.clone();
             self.command(NodeAction::Script { label, script: verbs }, None);
+        }
+    }
+
+    /// Asks the new node to take the caller's leg over and to play the present script.
+    fn reanchor(&mut self) {
+        self.reanchors = false;
+        let contact = &mut self.contact;
+        contact.script.answers = None;
+        let Some(dialog) = contact.dialog.clone() else { return };
+        let Script { label, verbs, .. } = contact.script.clone();
+        let (tenant, fallback, seq) = (contact.tenant, contact.fallback.clone(), contact.seq);
+        let action = NodeAction::Reanchor { tenant, dialog, label, script: verbs, fallback, seq };
+        self.command(action, Some(crate::MOVE_LIMIT_MS));
+    }
+
+    /// Says who hears whom where that has changed.
+    fn rearrange(&mut self, before: &Contact) {
+        if let (Some(before), Some(after)) = (arrangement(before), arrangement(&self.contact))
+            && before != after
+        {
+            self.command(NodeAction::Arrange { arrangement: after }, None);
         }
     }
 
@@ -317,11 +477,17 @@ pub fn decision(contact: &Contact, seq: u32, event: &CallEvent) -> Decision {
     };
     let current = &contact.script;
     if !contact.is_alive() {
-        let over = matches!(event, CallEvent::CallEnded { .. } | CallEvent::RecordingEnded { .. });
+        let over = matches!(
+            event,
+            CallEvent::CallEnded { .. }
+                | CallEvent::RecordingEnded { .. }
+                | CallEvent::PartyFailed { .. }
+                | CallEvent::ReanchorFailed { .. }
+        );
         return answer("ended", (!over).then(|| vec![Verb::Hangup]));
     }
     let wanted = match event {
-        _ if matches!(contact.phase, Phase::Talking { .. }) => false,
+        _ if matches!(contact.phase, Phase::Talking { rejoin: None, .. }) && contact.leg == PartyLeg::Here => false,
         CallEvent::Arrived { .. } => true,
         CallEvent::ScriptEnded { label, .. } if *label != current.label => true,
         _ => current.answers == Some(seq),

@@ -1,18 +1,26 @@
-use hotline_base::{AgentId, ContactId, FactBody, Machine, NodeId, OfferId, RecordingId, Reject, TenantId, Timestamp};
+use hotline_base::{
+    AgentId, ContactId, FactBody, Machine, Name, NodeId, OfferId, RecordingId, Reject, TenantId, Timestamp, UserId,
+};
 use hotline_flow::Compiled;
 use hotline_flow::run::{Env, QueueView};
 use hotline_routing::QueueConfig;
+use hotline_wire::legs::{CallerMode, DialFailure, DialogRef, LegMode};
 use hotline_wire::node::{CallEvent, EndCause, NodeAction, OfferFailure, Verb, VerbResult};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::*;
 
+mod callbacks;
+mod legs;
+mod losing;
 mod table;
 mod walks;
 
 const NODE: NodeId = NodeId::from_u128(7);
 const AGENT: AgentId = AgentId::from_u128(8);
+const OTHER: NodeId = NodeId::from_u128(9);
+const BOSS: UserId = UserId::from_u128(60);
 
 const FLOW: &str = "\
 flow: main
@@ -79,6 +87,8 @@ fn make_setting() -> Arc<Setting> {
         same_caller: BTreeMap::new(),
         last_agent: None,
         position: Some(1),
+        callback: None,
+        refer: None,
         fresh: 99,
     })
 }
@@ -93,7 +103,77 @@ fn arrived() -> CallEvent {
         from: "+8613800138000".to_string().into(),
         display_name: String::new().into(),
         sip_call_id: "x".into(),
-        dialog: None,
+        dialog: Some(dialog("caller")),
+    }
+}
+
+fn dialog(whose: &str) -> DialogRef {
+    DialogRef {
+        sip_call_id: whose.into(),
+        local_tag: "a".into(),
+        remote_tag: "b".into(),
+        remote_target: "sip:x@192.0.2.1".to_string().into(),
+        peer: "192.0.2.1:5060;transport=udp".into(),
+    }
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn leg(n: u128) -> NewLeg {
+    NewLeg {
+        offer: offer_id(n),
+        agent: AgentId::from_u128(100 + n),
+        sip_user: format!("colleague{n}.demo"),
+        phone_node: NODE,
+        phone_address: None,
+        ring_timeout_ms: 20_000,
+        caller_label: "li".to_string().into(),
+        queue: None,
+    }
+}
+
+fn desk(action: DeskAction) -> Event {
+    Event::Desk { by: BOSS, action }
+}
+
+fn consult(n: u128) -> Event {
+    Event::Consult { leg: leg(n), by: BOSS }
+}
+
+fn to_queue(queue: &str) -> Event {
+    Event::Transfer {
+        target: TransferTarget::Queue { queue: name(queue) },
+        kind: TransferKind::Blind,
+        by: BOSS,
+        reason: "router".to_string().into(),
+    }
+}
+
+fn to_agent() -> Event {
+    let target = TransferTarget::Agent { agent: AgentId::from_u128(70), name: name("bo") };
+    Event::Transfer { target, kind: TransferKind::Blind, by: BOSS, reason: String::new().into() }
+}
+
+fn to_number() -> Event {
+    let target = TransferTarget::Number { number: "+4930123456".to_string().into() };
+    Event::Transfer { target, kind: TransferKind::Blind, by: BOSS, reason: String::new().into() }
+}
+
+fn lost(to: Option<NodeId>, before: Timestamp) -> Event {
+    Event::NodeLost { node: NODE, to, before }
+}
+
+fn order() -> CallbackOrder {
+    CallbackOrder {
+        of: Some(ContactId::from_u128(4)),
+        queue: name("billing"),
+        since: at(-600_000),
+        lost_call: false,
+        tries: 0,
+        reached: false,
+        expires: at(CALLBACK_LIFE_MS),
     }
 }
 
@@ -106,6 +186,9 @@ fn offer(n: u128) -> Event {
         ring_timeout_ms: 20_000,
         caller_label: "li".to_string().into(),
         record: Some(RecordingId::from_u128(n)),
+        phone_address: None,
+        dial: None,
+        by: None,
     }
 }
 
@@ -117,11 +200,12 @@ struct Life {
     effects: Vec<ContactEffect>,
     now: Timestamp,
     seq: u32,
+    node: NodeId,
 }
 
 impl Life {
     fn new() -> Self {
-        Self { contact: None, facts: Vec::new(), effects: Vec::new(), now: at(0), seq: 0 }
+        Self { contact: None, facts: Vec::new(), effects: Vec::new(), now: at(0), seq: 0, node: NODE }
     }
 
     fn step(&mut self, event: Event) -> Result<(), Reject> {
@@ -135,7 +219,44 @@ impl Life {
 
     fn node(&mut self, event: CallEvent) -> &mut Self {
         self.seq += 1;
-        self.step(node_event(self.seq, event)).unwrap();
+        self.step(self.reported(event)).unwrap();
+        self
+    }
+
+    fn reported(&self, event: CallEvent) -> Event {
+        let Event::Node { tenant, contact, seq, at, event, .. } = node_event(self.seq.max(1), event) else {
+            unreachable!()
+        };
+        Event::Node { tenant, contact, node: self.node, seq, at, event }
+    }
+
+    /// What the nodes were asked since the last look.
+    fn asked(&mut self) -> Vec<NodeAction> {
+        let effects = std::mem::take(&mut self.effects);
+        let action = |effect| match effect {
+            ContactEffect::CommandNode { command, .. } => Some(command.action),
+            _ => None,
+        };
+        effects.into_iter().filter_map(action).collect()
+    }
+
+    /// What agents were told since the last look.
+    fn told(&mut self) -> Vec<(u128, AgentNews)> {
+        let effects = std::mem::take(&mut self.effects);
+        let news = |effect| match effect {
+            ContactEffect::TellAgent { offer, news, .. } => Some((offer.as_u128(), news)),
+            _ => None,
+        };
+        effects.into_iter().filter_map(news).collect()
+    }
+
+    fn names(&self) -> Vec<&'static str> {
+        self.facts.iter().map(FactBody::name).collect()
+    }
+
+    fn clear(&mut self) -> &mut Self {
+        self.facts.clear();
+        self.effects.clear();
         self
     }
 
@@ -174,7 +295,104 @@ impl Life {
     fn talking() -> Self {
         let mut life = Self::offered();
         life.now = at(9_000);
+        life.node(CallEvent::OfferAnswered { offer: offer_id(1), dialog: Some(dialog("agent")) });
+        life
+    }
+
+    fn consulting() -> Self {
+        let mut life = Self::talking();
+        life.now = at(10_000);
+        life.step(consult(2)).unwrap();
+        life
+    }
+
+    fn advised() -> Self {
+        let mut life = Self::consulting();
+        life.now = at(12_000);
+        life.node(CallEvent::OfferAnswered { offer: offer_id(2), dialog: None });
+        life
+    }
+
+    fn conference() -> Self {
+        let mut life = Self::advised();
+        life.step(desk(DeskAction::Conference)).unwrap();
+        life
+    }
+
+    fn supervised() -> Self {
+        let mut life = Self::talking();
+        life.step(Event::Supervise { leg: leg(3), mode: SuperviseMode::Listen, by: BOSS }).unwrap();
+        life.node(CallEvent::OfferAnswered { offer: offer_id(3), dialog: None });
+        life
+    }
+
+    fn moving() -> Self {
+        let mut life = Self::talking();
+        life.now = at(20_000);
+        life.step(lost(Some(OTHER), at(15_000))).unwrap();
+        life.node = OTHER;
+        life
+    }
+
+    fn rejoining() -> Self {
+        let mut life = Self::moving();
+        life.now = at(21_000);
+        life.node(CallEvent::Reanchored { dialog: dialog("caller again") });
+        life
+    }
+
+    fn called_back(order: CallbackOrder) -> Self {
+        let mut life = Self::new();
+        let first = Self::in_flow();
+        let new = NewCallback {
+            tenant: TenantId::from_u128(1),
+            contact: ContactId::from_u128(5),
+            order,
+            number: "+8613800138000".to_string().into(),
+            display_name: String::new().into(),
+            did: "+8610555".into(),
+            cursor: first.contact().cursor.clone(),
+        };
+        life.step(Event::CallBack(Box::new(new))).unwrap();
+        life
+    }
+
+    fn callback() -> Self {
+        Self::called_back(order())
+    }
+
+    fn callback_offered() -> Self {
+        let mut life = Self::callback();
+        let Event::Offer { offer, agent, sip_user, phone_node, ring_timeout_ms, caller_label, record, .. } = offer(1)
+        else {
+            unreachable!()
+        };
+        let event = Event::Offer {
+            offer,
+            agent,
+            sip_user,
+            phone_node,
+            ring_timeout_ms,
+            caller_label,
+            record,
+            phone_address: None,
+            dial: Some(NODE),
+            by: None,
+        };
+        life.step(event).unwrap();
+        life
+    }
+
+    fn callback_dialling() -> Self {
+        let mut life = Self::callback_offered();
+        life.now = at(3_000);
         life.node(CallEvent::OfferAnswered { offer: offer_id(1), dialog: None });
+        life
+    }
+
+    fn callback_resting() -> Self {
+        let mut life = Self::callback_dialling();
+        life.node(CallEvent::PartyFailed { reason: DialFailure::Busy, sip_status: Some(486) });
         life
     }
 

@@ -2,8 +2,8 @@
 
 use hotline_base::{AgentId, Name, Timestamp};
 use hotline_contact::ContactFact;
-use hotline_routing::AgentFact;
 use hotline_routing::agent::{OfferOutcome, StateName};
+use hotline_routing::{AgentFact, AlarmFact};
 use hotline_sla::Goal;
 use hotline_ticket::{Status, TicketFact};
 use serde_json::Value;
@@ -120,6 +120,7 @@ pub fn fold(kind: &str, name: &str, body: &Value, at: Timestamp) -> Result<Vec<I
         "contact" => contact(&mut out, &serde_json::from_value(body.clone()).map_err(wrong)?),
         "agent" => agent(&mut out, &serde_json::from_value(body.clone()).map_err(wrong)?),
         "ticket" => ticket(&mut out, &serde_json::from_value(body.clone()).map_err(wrong)?),
+        "queue-alarms" => alarm(&mut out, &serde_json::from_value(body.clone()).map_err(wrong)?),
         _ => {}
     }
     Ok(out.rows)
@@ -205,11 +206,19 @@ fn contact(out: &mut Adder, fact: &ContactFact) {
             out.all(&counters);
             out.queue(Some(queue), &counters);
         }
+        ContactFact::ContactTransferred { from, queue, .. } => {
+            out.queue(queue.as_ref(), &[("transfers", 1)]);
+            out.agent(*from, &[("transfers", 1)]);
+        }
+        ContactFact::PartyDialled { .. } => out.all(&[("callbacks_dialled", 1)]),
+        ContactFact::PartyReached { .. } => out.all(&[("callbacks_reached", 1)]),
+        ContactFact::CallbackFailed { .. } => out.all(&[("callbacks_failed", 1)]),
+        ContactFact::CallReanchored { .. } => out.all(&[("calls_reanchored", 1)]),
         ContactFact::RecordingSaved { .. } => out.all(&[("recordings", 1)]),
         ContactFact::RecordingFailed { .. } => out.all(&[("recordings_failed", 1)]),
         ContactFact::ContactEnded(ending) => {
             let answered = i64::from(ending.interactions > 0);
-            let transfers = i64::from(ending.interactions).saturating_sub(1).max(0);
+            let transfers = i64::from(ending.transfers);
             let counters = [
                 ("ended", 1),
                 ("contacts_answered", answered),
@@ -223,7 +232,6 @@ fn contact(out: &mut Adder, fact: &ContactFact) {
                 let counters = [("abandoned", 1), ("abandoned_wait_ms", wait_ms), (class(&ABANDONED, wait_ms), 1)];
                 out.queue(ending.queue.as_ref(), &counters);
             }
-            out.queue(ending.queue.as_ref(), &[("transfers", transfers)]);
         }
         _ => {}
     }
@@ -259,6 +267,13 @@ fn agent(out: &mut Adder, fact: &AgentFact) {
             out.queue(queue.as_ref(), &[(counter, 1)]);
         }
         _ => {}
+    }
+}
+
+fn alarm(out: &mut Adder, fact: &AlarmFact) {
+    match fact {
+        AlarmFact::ThresholdRaised { queue, .. } => out.queue(Some(queue), &[("alarms", 1)]),
+        AlarmFact::ThresholdCleared { queue, after_ms, .. } => out.queue(Some(queue), &[("alarm_ms", *after_ms)]),
     }
 }
 

@@ -7,4 +7,6 @@ mod fold;
 mod summary;
 
 pub use fold::{EDGES_S, FoldError, INTERVAL_MS, Increment, WAIT_CLASSES, fold, interval_of, partition, sort_of};
-pub use summary::{AgentFigures, CounterRow, IntervalFigures, QueueFigures, Summary, TicketFigures, summarise};
+pub use summary::{
+    AgentFigures, CounterRow, IntervalFigures, QueueFigures, Summary, TicketFigures, Window, summarise, window,
+};

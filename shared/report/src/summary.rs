@@ -168,6 +168,30 @@ fn within(counters: &Counters, classes: &[&str; 15], threshold_s: u32) -> i64 {
     classes.map(|(_, name)| get(counters, name)).sum()
 }
 
+/// How a queue did over a window, in whole per cent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Window {
+    /// Answered and abandoned, without those that left within 5 seconds.
+    pub counted: u32,
+    /// Of these, answered within the threshold; `None` where there are none.
+    pub service_level_pct: Option<u32>,
+    /// Of these, abandoned; `None` where there are none.
+    pub abandoned_pct: Option<u32>,
+}
+
+/// A queue's counters as percentages, for thresholds.
+pub fn window(counters: &BTreeMap<String, i64>, threshold_s: u32) -> Window {
+    let (answered, abandoned) = (get(counters, "answered"), get(counters, "abandoned"));
+    let left = (abandoned - within(counters, &WAIT_CLASSES.1, 5)).max(0);
+    let counted = answered.saturating_add(left).max(0);
+    let whole = |part: i64| (counted > 0).then(|| u32::try_from(part.clamp(0, counted) * 100 / counted).unwrap_or(100));
+    Window {
+        counted: u32::try_from(counted).unwrap_or(u32::MAX),
+        service_level_pct: whole(within(counters, &WAIT_CLASSES.0, threshold_s)),
+        abandoned_pct: whole(left),
+    }
+}
+
 impl QueueFigures {
     fn of(counters: &Counters, threshold_s: u32, good: i64) -> Self {
         let (answered, abandoned) = (get(counters, "answered"), get(counters, "abandoned"));

@@ -2,7 +2,8 @@
 //!
 //! Both sides are held in ordered maps as text rows, as the tables hold them, and a decision reads
 //! pages of fifty from their heads. Reading and parsing the rows is part of the time. The figures
-//! are decisions per second on one core; they should hardly fall with size.
+//! are decisions per second on one core, and the growth against the smallest size: they should hardly
+//! change, because a decision reads the heads alone.
 
 use hotline_base::{AgentId, ContactId, IndexRow, Name, Timestamp};
 use hotline_routing::search::{Ask, Search};
@@ -105,12 +106,26 @@ impl Market {
     }
 }
 
+/// Waiting contacts and free agents.
+const SIZES: [(usize, usize); 9] = [
+    (1_000, 100),
+    (1_000, 1_000),
+    (1_000, 50_000),
+    (10_000, 100),
+    (10_000, 1_000),
+    (10_000, 10_000),
+    (100_000, 100),
+    (100_000, 10_000),
+    (100_000, 50_000),
+];
+
 fn main() {
     let mut seed = 1;
     let head = ["waiting", "agents", "skills"].map(|text| format!("{text:>8}")).join(" ");
-    println!("{head} {:>14} {:>12} {:>12}", "decisions/s", "µs each", "pages read");
+    println!("{head} {:>14} {:>12} {:>12} {:>8}", "decisions/s", "µs each", "pages read", "growth");
     for skilled in [false, true] {
-        for (waiting, agents) in [(1_000, 100), (10_000, 1_000), (100_000, 100), (100_000, 10_000), (100_000, 50_000)] {
+        let mut first = None;
+        for (waiting, agents) in SIZES {
             let mut market = Market::new(waiting, agents, skilled, &mut seed);
             let rounds: u32 = 5_000;
             let start = Instant::now();
@@ -120,7 +135,9 @@ fn main() {
             assert_eq!(reads.len(), rounds as usize, "every decision of this benchmark finds a pair");
             let pages = f64::from(reads.iter().sum::<u32>()) / f64::from(rounds);
             let skills = if skilled { "yes" } else { "no" };
-            println!("{waiting:>8} {agents:>8} {skills:>8} {:>14.0} {:>12.1} {pages:>12.2}", 1.0 / each, each * 1e6);
+            let growth = each / *first.get_or_insert(each);
+            let (rate, us) = (1.0 / each, each * 1e6);
+            println!("{waiting:>8} {agents:>8} {skills:>8} {rate:>14.0} {us:>12.1} {pages:>12.2} {growth:>8.2}");
         }
     }
 }

@@ -5,12 +5,17 @@
 //! * [`waiting`] and [`available`]: the two sides of the market, as index rows.
 //! * [`select`]: who gets whom, deterministically; [`search`] reads the pages it needs;
 //!   [`explain`] answers "why not me?".
+//! * [`callback`]: how a queue calls people back, and which numbers.
 //! * [`estimate`]: the wait that callers are told.
+//! * [`whatif`]: a recorded period run again under other rules.
+//! * [`threshold`] and [`alarm`]: what is raised when a queue cannot keep up.
 //!
 //! Pure: no clock, no randomness, no I/O.
 
 pub mod agent;
+pub mod alarm;
 pub mod available;
+pub mod callback;
 pub mod estimate;
 pub mod explain;
 pub mod overflow;
@@ -20,8 +25,10 @@ pub mod select;
 pub mod skill;
 pub mod threshold;
 pub mod waiting;
+pub mod whatif;
 
 pub use agent::{Agent, AgentEffect, AgentFact, AgentInput, AgentMachine, AgentState};
+pub use alarm::{AlarmFact, AlarmMachine};
 pub use available::AvailableAgent;
 pub use queue::QueueConfig;
 pub use select::{Decision, Snapshot, choose};

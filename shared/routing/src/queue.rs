@@ -4,6 +4,7 @@ use hotline_base::{FieldError, Name};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::callback::CallbackPolicy;
 use crate::overflow::{OverflowAction, OverflowRule, OverflowWhen};
 use crate::skill::{MAX_LEVEL, MAX_NEEDS, MAX_RELAX, Need};
 use crate::threshold::Threshold;
@@ -142,6 +143,12 @@ pub struct QueueConfig {
     /// Facts raised and cleared with hysteresis.
     #[serde(default)]
     pub thresholds: Vec<Threshold>,
+    /// How people are called back.
+    #[serde(default)]
+    pub callback: CallbackPolicy,
+    /// The queue of the next line of support, to which an agent of this one escalates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_tier: Option<Name>,
 }
 
 fn ring_timeout() -> u32 {
@@ -192,6 +199,8 @@ impl QueueConfig {
             recording: RecordingPolicy::default(),
             music: None,
             thresholds: Vec::new(),
+            callback: CallbackPolicy::default(),
+            next_tier: None,
         }
     }
 
@@ -244,6 +253,16 @@ impl QueueConfig {
             if let Err(message) = threshold.check() {
                 errors.say(&format!("thresholds[{i}]"), &message);
             }
+        }
+        self.callback.validate(&mut errors.0);
+        match &self.next_tier {
+            Some(next) if *next == self.name => {
+                errors.say("next_tier", "is this queue itself; name another");
+            }
+            Some(next) if known.queues.as_ref().is_some_and(|k| !k.contains_key(next)) => {
+                errors.say("next_tier", &format!("no such queue: {next}; create it first"));
+            }
+            _ => {}
         }
         errors.0
     }

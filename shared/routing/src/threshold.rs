@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Contacts are counted up to here: a threshold above it is never reached.
+pub const MAX_WAITING: u32 = 10_000;
+
 /// What is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -17,6 +20,16 @@ pub enum Metric {
 }
 
 impl Metric {
+    /// The word used in configuration and keys.
+    pub fn name(self) -> &'static str {
+        match self {
+            Metric::Waiting => "waiting",
+            Metric::LongestWaitS => "longest-wait-s",
+            Metric::ServiceLevelPct => "service-level-pct",
+            Metric::AbandonedPct => "abandoned-pct",
+        }
+    }
+
     fn bad_when_low(self) -> bool {
         self == Metric::ServiceLevelPct
     }
@@ -48,7 +61,7 @@ impl Threshold {
     /// Whether the two values make sense; if not, why.
     pub fn check(&self) -> Result<(), String> {
         let most = match self.metric {
-            Metric::Waiting => 100_000,
+            Metric::Waiting => MAX_WAITING,
             Metric::LongestWaitS => 86_400,
             Metric::ServiceLevelPct | Metric::AbandonedPct => 100,
         };

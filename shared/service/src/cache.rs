@@ -24,6 +24,7 @@ struct Inner {
     documents: BTreeMap<DocumentPlace, (Timestamp, Arc<Value>)>,
     flows: BTreeMap<FlowPlace, Arc<Pinned>>,
     served: BTreeSet<(NodeId, TenantId)>,
+    looked: BTreeMap<(TenantId, Name), Timestamp>,
 }
 
 #[derive(Default)]
@@ -62,6 +63,19 @@ impl Cache {
             inner.flows.clear();
         }
         inner.flows.insert(place, flow);
+    }
+
+    /// Whether a queue was looked at less than `every_ms` ago; if not, it counts as looked at now.
+    pub(crate) fn looked_lately(&self, queue: (TenantId, Name), now: Timestamp, every_ms: i64) -> bool {
+        let mut inner = self.inner();
+        if inner.looked.get(&queue).is_some_and(|at| now.since_ms(*at) < every_ms) {
+            return true;
+        }
+        if inner.looked.len() >= MAX_DOCUMENTS {
+            inner.looked.clear();
+        }
+        inner.looked.insert(queue, now);
+        false
     }
 
     pub(crate) fn is_served(&self, node: NodeId, tenant: TenantId) -> bool {

@@ -1,15 +1,16 @@
 //! Steps of contacts: the setting is put together, the step committed, its effects carried out.
 
-use hotline_base::{ContactId, IndexRow, InputId, Machine, Reject, TenantId};
+use hotline_base::{ContactId, IndexRow, InputId, Machine, NodeId, Reject, TenantId};
 use hotline_contact::{
-    Contact, ContactFact, ContactInput, ContactMachine, Event, FlowPin, TIMER_ANNOUNCE, TIMER_OVERFLOW,
+    CallbackView, Contact, ContactFact, ContactInput, ContactMachine, Event, FlowPin, PartyLeg, TIMER_ANNOUNCE,
+    TIMER_OVERFLOW,
 };
 use hotline_ports::runner::{Attempts, Outcome};
 use hotline_ports::{FactRow, Range};
 use hotline_wire::node::CallEvent;
 use std::sync::Arc;
 
-use crate::{Effects, Service, ServiceError, contact_key, nodes, setting, views};
+use crate::{Effects, Service, ServiceError, callbacks, contact_key, floor, nodes, setting, views};
 
 /// What a step did.
 pub(crate) struct Stepped {
@@ -92,9 +93,11 @@ pub(crate) async fn step(
         };
         let input = ContactInput { event: event.clone(), setting };
         let outcome = unit.step::<ContactMachine>(&key, id, &input).await?;
-        if let (None, Outcome::Applied { state, .. }) = (&state, &outcome) {
-            nodes::serves(service, state.node, tenant).await?;
-            unit.put_row(TenantId::PLATFORM, home_row(state));
+        if let Outcome::Applied { state: after, .. } = &outcome {
+            serves(service, state.as_ref(), after).await?;
+            if state.is_none() && after.leg != PartyLeg::Absent {
+                unit.put_row(TenantId::PLATFORM, home_row(after));
+            }
         }
         let Some(done) = attempts.commit(unit).await? else {
             continue;
@@ -106,6 +109,15 @@ pub(crate) async fn step(
         done.finish(&service.ports, &Effects(service)).await;
         return Ok(Stepped { contact: outcome.into_state(), moved_on });
     }
+}
+
+/// Remembers whose contacts a node carries, so that its death is told to them.
+pub(crate) async fn serves(service: &Service, before: Option<&Contact>, after: &Contact) -> Result<(), ServiceError> {
+    let carried = |contact: &Contact| contact.node != NodeId::from_u128(0);
+    if carried(after) && before.is_none_or(|before| before.node != after.node) {
+        nodes::serves(service, after.node, after.tenant).await?;
+    }
+    Ok(())
 }
 
 /// Where a contact that names no tenant is found.
@@ -120,7 +132,7 @@ pub(crate) fn home_partition(contact: ContactId) -> String {
 
 /// What a step needs to know. The step is tried without looking at queues first: it shows which
 /// ones it would look at.
-async fn setting_for(
+pub(crate) async fn setting_for(
     service: &Service,
     tenant: TenantId,
     state: Option<&Contact>,
@@ -128,16 +140,33 @@ async fn setting_for(
     arriving: Option<&FlowPin>,
     now: hotline_base::Timestamp,
 ) -> Result<Option<Arc<hotline_contact::Setting>>, ServiceError> {
-    let (pin, number) = match (state, arriving, event) {
+    let pin = match (state, arriving, event) {
         (Some(contact), _, _) if !contact.is_alive() => return Ok(None),
-        (Some(contact), _, _) => (&contact.flow, contact.from.expose().as_str()),
-        (None, Some(pin), Event::Node { event: CallEvent::Arrived { from, .. }, .. }) => (pin, from.expose().as_str()),
+        (Some(contact), _, _) => &contact.flow,
+        (None, Some(pin), _) => pin,
         _ => return Ok(None),
     };
-    if !moves_flow(event) {
+    let number = match (state, event) {
+        (Some(contact), _) => contact.from.expose().as_str(),
+        (None, Event::Node { event: CallEvent::Arrived { from, .. }, .. }) => from.expose().as_str(),
+        (None, Event::CallBack(new)) => new.number.expose().as_str(),
+        _ => return Ok(None),
+    };
+    if !moves_flow(event) && !dials(state, event) {
         return Ok(None);
     }
-    let mut setting = setting::build(service, tenant, pin, number).await?;
+    let mut setting = setting::build(service, tenant, pin, number, &setting::queues_of(state, event)).await?;
+    let order = match (state, event) {
+        (_, Event::CallBack(new)) => Some(&new.order),
+        (state, _) => state.and_then(|contact| contact.order.as_deref()),
+    };
+    if let Some(order) = order {
+        let opens = callbacks::opens(service, tenant, &order.queue).await?;
+        setting.callback = Some(CallbackView { refused: None, opens });
+    }
+    if let Event::Node { event: CallEvent::TransferAsked { target, .. }, .. } = event {
+        setting.refer = floor::refer(service, tenant, state, target.expose(), &mut setting).await?;
+    }
     if let (Event::Timer { timer }, Some(contact)) = (event, state)
         && (timer == TIMER_ANNOUNCE || timer == TIMER_OVERFLOW)
         && let Some(queue) = views::waits_in(contact)
@@ -153,9 +182,18 @@ async fn setting_for(
             Ok(step) => step.facts,
             Err(Reject { .. }) => break,
         };
+        let promised = facts.iter().find_map(|fact| match fact {
+            ContactFact::CallbackRequested { number, lost_call: false, .. } => Some(number.clone()),
+            _ => None,
+        });
+        let ask = promised.filter(|_| setting.callback.is_none());
+        if let Some(number) = &ask {
+            let refused = callbacks::refusal(service, tenant, number.expose()).await?;
+            setting.callback = Some(CallbackView { refused, opens: None });
+        }
         let mut needed = setting::needed_views(&setting.flow, &facts);
         needed.retain(|queue| !setting.env.queues.contains_key(queue));
-        if needed.is_empty() {
+        if needed.is_empty() && ask.is_none() {
             break;
         }
         setting::add_views(service, tenant, None, number, &needed, &mut setting).await?;
@@ -173,11 +211,31 @@ fn moves_flow(event: &Event) -> bool {
                 | CallEvent::CallEnded { .. }
                 | CallEvent::RecordingEnded { .. }
         ),
-        Event::Offer { .. } | Event::RecordingComposed { .. } | Event::NodeLost { .. } | Event::End => false,
+        Event::Offer { .. }
+        | Event::RecordingComposed { .. }
+        | Event::End
+        | Event::Postpone { .. }
+        | Event::Merge { .. }
+        | Event::Consult { .. }
+        | Event::Supervise { .. } => false,
         Event::OfferReturned { .. }
         | Event::NobodyFree
         | Event::NobodyStaffed { .. }
         | Event::HookAnswered { .. }
+        | Event::NodeLost { .. }
+        | Event::Transfer { .. }
+        | Event::Desk { .. }
+        | Event::Move { .. }
+        | Event::TakeBack { .. }
+        | Event::CallBack(_)
+        | Event::DialParty { .. }
+        | Event::TakePlace { .. }
         | Event::Timer { .. } => true,
     }
+}
+
+/// Whether an event makes a node call somebody: the queue says how.
+fn dials(state: Option<&Contact>, event: &Event) -> bool {
+    let absent = state.is_some_and(|contact| contact.leg == PartyLeg::Absent);
+    absent && matches!(event, Event::Offer { .. } | Event::Node { .. })
 }

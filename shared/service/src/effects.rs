@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use hotline_base::{Machine, TenantId};
-use hotline_contact::{AgentNews, ContactEffect, ContactMachine, Event, Phase};
+use hotline_contact::{AgentNews, ContactEffect, ContactMachine, Event};
 use hotline_ports::runner::{EffectSink, derived_input};
 use hotline_ports::{Fault, OutboxRow};
 use hotline_routing::agent::OfferOutcome;
@@ -67,6 +67,7 @@ impl Effects<'_> {
                     AgentNews::Unreachable => AgentInput::OfferUnreachable { offer },
                     AgentNews::Rescinded => AgentInput::OfferRescinded { offer },
                     AgentNews::Ended => AgentInput::ContactEnded { offer },
+                    AgentNews::NotReached => AgentInput::PartyNotReached { offer },
                 };
                 let id = derived_input(&["effect", &row.id()]);
                 agents::apply(service, tenant, agent, id, &input).await?;
@@ -108,10 +109,8 @@ impl Effects<'_> {
                 contacts::step(service, tenant, contact, id, event, None).await?;
             }
             AgentEffect::CheckContact { agent, offer, contact } => {
-                let talks = contacts::get(service, tenant, contact).await?.is_some_and(|contact| {
-                    matches!(&contact.phase,
-                        Phase::Talking { interaction, .. } if interaction.offer == offer)
-                });
+                let found = contacts::get(service, tenant, contact).await?;
+                let talks = found.is_some_and(|contact| contact.holder(offer) == Some(agent));
                 let input = if talks { AgentInput::ContactAlive { offer } } else { AgentInput::ContactEnded { offer } };
                 agents::apply(service, tenant, agent, id, &input).await?;
             }

@@ -3,20 +3,22 @@
 
 mod pushes;
 
-use hotline_base::{AgentId, InputId, Machine, TenantId};
-use hotline_contact::{ContactFact, ContactMachine, EndReason, Ending};
+use hotline_base::{AgentId, ContactId, InputId, Machine, TenantId};
+use hotline_contact::{CallbackEnd, ContactFact, ContactMachine, EndReason, Ending};
 use hotline_flow::Priority as FlowPriority;
 use hotline_ports::runner::derived_input;
 use hotline_ports::{FactRow, Fault};
 use hotline_routing::agent::StateName;
 use hotline_routing::{AgentFact, AgentMachine};
 use hotline_sla::Priority;
-use hotline_ticket::{Action, Actor, Opening, Requester, TicketType, ticket_of};
+use hotline_ticket::{Action, Actor, NoteKind, Opening, Requester, TicketType, ticket_of};
 use hotline_wire::push::{OfferChange, PushEvent};
 use serde::de::DeserializeOwned;
 
+use crate::callbacks::Promise;
+use crate::live::Audience;
 use crate::views::HANDLE_PARTITION;
-use crate::{Service, ServiceError, agents, contacts, live, tickets};
+use crate::{Service, ServiceError, agents, callbacks, contacts, live, thresholds, tickets};
 
 /// The fact's id: its place in its subject's history.
 pub fn fact_id(fact: &FactRow) -> String {
@@ -34,6 +36,7 @@ pub async fn consume(service: &Service, fact: &FactRow) -> Result<(), ServiceErr
         Ok(()) => {}
     }
     count(service, fact).await?;
+    thresholds::notice(service, fact).await?;
     for (audience, mut event) in pushes::events(fact) {
         if let PushEvent::Offer { contact, change: OfferChange::Made { caller, category, .. }, .. } = &mut event
             && let Some(state) = contacts::get(service, fact.subject.tenant, *contact).await?
@@ -43,6 +46,13 @@ pub async fn consume(service: &Service, fact: &FactRow) -> Result<(), ServiceErr
             *caller = state.from;
         }
         live::push(service, fact.subject.tenant, audience, &event).await?;
+    }
+    if pushes::concerns_the_agent(fact)
+        && let Ok(contact) = fact.subject.id.parse()
+        && let Some(agent) = contacts::get(service, fact.subject.tenant, contact).await?.and_then(|c| c.agent())
+    {
+        let event = PushEvent::Contact { at: fact.at, contact, fact: fact.name.clone() };
+        live::push(service, fact.subject.tenant, Audience::AgentAndSupervisors(agent), &event).await?;
     }
     Ok(())
 }
@@ -81,6 +91,13 @@ async fn count(service: &Service, fact: &FactRow) -> Result<(), ServiceError> {
         let sums = [("talks", 1), ("talk_ms", talk_ms)];
         store.add(tenant, HANDLE_PARTITION, queue.as_str(), &sums, &once).await?;
     }
+    // Who wraps up is not free yet.
+    if fact.subject.kind == AgentMachine::KIND
+        && fact.name == "StateEntered"
+        && let Ok(AgentFact::StateEntered { from: StateName::WrapUp, queue: Some(queue), for_ms, .. }) = read(fact)
+    {
+        store.add(tenant, HANDLE_PARTITION, queue.as_str(), &[("wrap_ms", for_ms)], &once).await?;
+    }
     Ok(())
 }
 
@@ -93,18 +110,45 @@ async fn contact(service: &Service, tenant: TenantId, fact: &FactRow) -> Result<
     let Ok(contact) = fact.subject.id.parse() else {
         return Ok(());
     };
-    let ticket = ticket_of(contact);
+    let about;
     let action = match fact.name.as_str() {
         "ContactEnded" => match read(fact)? {
-            ContactFact::ContactEnded(ending) => Action::Open(Box::new(opening(&ending))),
+            ContactFact::ContactEnded(ending) => {
+                about = ending.callback_of.unwrap_or(contact);
+                Action::Open(Box::new(opening(&ending)))
+            }
             _ => return Ok(()),
         },
         "RecordingSaved" => match read(fact)? {
-            ContactFact::RecordingSaved { recording, .. } => Action::LinkRecording { recording },
+            ContactFact::RecordingSaved { recording, .. } => {
+                about = matter(service, tenant, contact).await?;
+                Action::LinkRecording { recording }
+            }
             _ => return Ok(()),
         },
+        "CallbackFailed" => match read(fact)? {
+            ContactFact::CallbackFailed { attempts, why, .. } => {
+                about = matter(service, tenant, contact).await?;
+                Action::Comment { kind: NoteKind::Action, text: not_reached(attempts, why).into() }
+            }
+            _ => return Ok(()),
+        },
+        "CallbackRequested" => {
+            if let ContactFact::CallbackRequested { number, queue, since, lost_call } = read(fact)? {
+                let (of, id, at) = (contact, fact_id(fact), fact.at);
+                callbacks::keep(service, tenant, Promise { of, id, at, number, queue, since, lost_call }).await?;
+            }
+            return Ok(());
+        }
+        "ContactEnqueued" => {
+            if let ContactFact::ContactEnqueued { queue, .. } = read(fact)? {
+                callbacks::merge(service, tenant, contact, &queue).await?;
+            }
+            return Ok(());
+        }
         _ => return Ok(()),
     };
+    let ticket = ticket_of(about);
     if !matches!(action, Action::Open(_)) && tickets::get(service, tenant, ticket).await?.is_none() {
         // The recording of a call that goes on; its end will bring it along.
         return Ok(());
@@ -128,6 +172,20 @@ async fn contact(service: &Service, tenant: TenantId, fact: &FactRow) -> Result<
     Ok(())
 }
 
+/// The contact whose ticket a contact belongs to: a call back to what it was promised for.
+async fn matter(service: &Service, tenant: TenantId, contact: ContactId) -> Result<ContactId, ServiceError> {
+    let found = contacts::get(service, tenant, contact).await?;
+    Ok(found.and_then(|found| found.order?.of).unwrap_or(contact))
+}
+
+fn not_reached(attempts: u8, why: CallbackEnd) -> String {
+    match why {
+        CallbackEnd::Attempts => format!("Called back {attempts} times; the party was not reached."),
+        CallbackEnd::Number => "Not called back: the number does not exist or must not be called.".into(),
+        CallbackEnd::Expired => format!("Not called back in time; dialled {attempts} times."),
+    }
+}
+
 fn opening(ending: &Ending) -> Opening {
     let number = ending.from.expose();
     let category = ending.category.as_ref().map(ToString::to_string);
@@ -142,7 +200,8 @@ fn opening(ending: &Ending) -> Opening {
     };
     let text = |value: &str| (!value.is_empty()).then(|| value.to_string().into());
     Opening {
-        id: ticket_of(ending.contact),
+        // A call back belongs to the ticket of the contact that it was promised to.
+        id: ticket_of(ending.callback_of.unwrap_or(ending.contact)),
         received_at: ending.arrived_at,
         subject: format!("{kind} · {who}{about}").chars().take(200).collect::<String>().into(),
         category,

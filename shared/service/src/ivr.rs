@@ -33,12 +33,15 @@ pub async fn handle(service: &Service, input: CallInput) -> Result<Decision, Ser
     if tenant == TenantId::PLATFORM {
         return Ok(over(tenant));
     }
-    let id = derived_input(&["node", &node.to_string(), &contact.to_string(), &seq.to_string()]);
+    // A call back is dialled more than once, and each time the node counts anew.
+    let told_at = at.as_millis().to_string();
+    let id = derived_input(&["node", &node.to_string(), &contact.to_string(), &seq.to_string(), &told_at]);
     let step = Event::Node { tenant, contact, node, seq, at, event: event.clone() };
     let stepped = contacts::step(service, tenant, contact, id, step, arriving.as_ref()).await;
     let mut stepped = match stepped {
         // A contact that is not here cannot go on: one that was never told of, or was forgotten.
-        Err(ServiceError::Reject(reject)) if reject.code == "unknown-contact" => {
+        // Neither can one that another node has taken over.
+        Err(ServiceError::Reject(reject)) if matches!(reject.code.as_str(), "unknown-contact" | "other-node") => {
             return Ok(Decision { script: gone(&event), ..over(tenant) });
         }
         other => other?,
@@ -51,9 +54,9 @@ pub async fn handle(service: &Service, input: CallInput) -> Result<Decision, Ser
             let event = CallEvent::CallEnded { cause: EndCause::Cancelled, quality: None };
             let step = Event::Node { tenant, contact, node, seq, at, event };
             stepped = contacts::step(service, tenant, contact, id, step, None).await?;
-        } else if lost? {
-            let id = derived_input(&["node-lost", &node.to_string(), &contact.to_string()]);
-            stepped = contacts::step(service, tenant, contact, id, Event::NodeLost { node }, None).await?;
+        } else if let Some(moment) = lost? {
+            // The caller had no answer yet: there is nothing to take over.
+            stepped = nodes::lose(service, tenant, contact, node, moment, None).await?;
         }
     }
     if !stepped.moved_on {
@@ -128,6 +131,12 @@ fn over(tenant: TenantId) -> Decision {
 }
 
 fn gone(event: &CallEvent) -> Option<Vec<Verb>> {
-    let quiet = matches!(event, CallEvent::CallEnded { .. } | CallEvent::RecordingEnded { .. });
+    let quiet = matches!(
+        event,
+        CallEvent::CallEnded { .. }
+            | CallEvent::RecordingEnded { .. }
+            | CallEvent::PartyFailed { .. }
+            | CallEvent::ReanchorFailed { .. }
+    );
     (!quiet).then(|| vec![Verb::Hangup])
 }

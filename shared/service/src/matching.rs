@@ -4,23 +4,27 @@
 //! Reads are strongly consistent and the claim is one transaction on both versions, so that no
 //! wake-up is lost and nobody is offered twice.
 
-use hotline_base::{AgentId, ContactId, IndexRow, Name, OfferId, RecordingId, Redacted, TenantId};
-use hotline_contact::{Contact, ContactInput, ContactMachine, Event, Phase};
+use hotline_base::{AgentId, ContactId, IndexRow, Name, NodeId, OfferId, RecordingId, Redacted, TenantId, UserId};
+use hotline_contact::{Contact, ContactInput, ContactMachine, Event, PartyLeg, Phase};
 use hotline_flow::run::RingTarget;
 use hotline_ports::Range;
 use hotline_ports::runner::{Attempts, RunError, derived_input};
 use hotline_routing::agent::{AgentListing, NewOffer, OfferOrigin, StateName, agents_partition};
+use hotline_routing::callback::CallFirst;
 use hotline_routing::queue::RecordingPolicy;
 use hotline_routing::search::{Ask, Search};
 use hotline_routing::select::Record;
 use hotline_routing::{Agent, AgentInput, AgentMachine, Decision, QueueConfig};
 
-use crate::{Effects, Service, ServiceError, agent_key, contact_key, contacts, setting};
+use crate::nodes::{self, PhoneNode};
+use crate::{Effects, Service, ServiceError, agent_key, callbacks, contact_key, contacts, setting};
 
 /// Pairs made by one call at most; what is left has its own wake-ups.
 const MAX_PAIRS: usize = 50;
 /// Refused claims accepted by one call.
 const MAX_REFUSALS: usize = 20;
+/// A call back that no node can make now is looked at again after this, milliseconds.
+const NO_NODE_MS: i64 = 15_000;
 /// Agents looked at for a direct ring.
 const MAX_DIRECT: usize = 200;
 
@@ -33,7 +37,7 @@ pub(crate) struct Direct {
 
 /// How an attempt to offer a contact to an agent ended.
 #[derive(PartialEq)]
-enum Claim {
+pub(crate) enum Claim {
     Made,
     /// The contact does not wait any more.
     ContactGone,
@@ -122,6 +126,8 @@ async fn claim(
         ring_timeout_ms: config.ring_timeout_ms,
         wrap_up_ms: config.wrap_up_ms,
         record: config.recording == RecordingPolicy::Always,
+        origin: OfferOrigin::Routed,
+        by: None,
     };
     let offer = OfferId::new(service.now(), service.ports.world.random());
     let row = IndexRow {
@@ -132,15 +138,60 @@ async fn claim(
     offer_to(service, tenant, contact, agent, offer, &terms, Some(row)).await
 }
 
-struct Terms {
-    queue: Option<Name>,
-    label: String,
-    ring_timeout_ms: u32,
-    wrap_up_ms: u32,
-    record: bool,
+/// On what terms a contact is offered.
+pub(crate) struct Terms {
+    pub(crate) queue: Option<Name>,
+    pub(crate) label: String,
+    pub(crate) ring_timeout_ms: u32,
+    pub(crate) wrap_up_ms: u32,
+    pub(crate) record: bool,
+    pub(crate) origin: OfferOrigin,
+    /// Who asked for this agent and why, where it was not the contact's turn.
+    pub(crate) by: Option<(UserId, Redacted<String>)>,
 }
 
-async fn offer_to(
+/// Calls a party back, where that is what the contact waits for.
+enum Turn {
+    /// The contact is here: an agent is offered.
+    Offer,
+    /// This node calls the party, the agent first.
+    Dial(NodeId),
+    /// The party is rung first, or nobody may be called now: nothing is left to offer.
+    Done,
+}
+
+/// What to do when it is a contact's turn.
+async fn turn(service: &Service, tenant: TenantId, contact: &Contact, phone: NodeId) -> Result<Turn, ServiceError> {
+    let (Some(order), PartyLeg::Absent) = (&contact.order, contact.leg) else {
+        return Ok(Turn::Offer);
+    };
+    let step = async |event, what: &str| {
+        let moment = contact.wait().map_or(0, |wait| wait.looked_at.as_millis()).to_string();
+        let tries = order.tries.to_string();
+        let id = derived_input(&["turn", what, &contact.id.to_string(), &tries, &moment]);
+        match contacts::step(service, tenant, contact.id, id, event, None).await {
+            Err(ServiceError::Reject(_)) | Ok(_) => Ok(Turn::Done),
+            Err(error) => Err(error),
+        }
+    };
+    if let Some(until) = callbacks::opens(service, tenant, &order.queue).await? {
+        return step(Event::Postpone { until }, "postpone").await;
+    }
+    let mut takers = nodes::Takers::find(service).await?;
+    let Some(node) = takers.prefer(phone) else {
+        // No node can call now; the next look is soon.
+        let until = service.now().plus_ms(NO_NODE_MS);
+        return step(Event::Postpone { until }, "postpone").await;
+    };
+    let config = setting::queue(service, tenant, &order.queue).await?;
+    match config.callback.first {
+        CallFirst::Agent => Ok(Turn::Dial(node)),
+        CallFirst::Party => step(Event::DialParty { node }, "dial").await,
+    }
+}
+
+/// Offers a contact to an agent in one transaction on both.
+pub(crate) async fn offer_to(
     service: &Service,
     tenant: TenantId,
     contact: ContactId,
@@ -168,6 +219,18 @@ async fn offer_to(
         let Some(phone) = free.live_phone(unit.now()).copied().or(seen.then_some(free.phone).flatten()) else {
             return Ok(Claim::AgentGone);
         };
+        let turn = if seen { Turn::Offer } else { turn(service, tenant, &waiting, phone.node).await? };
+        let dial = match turn {
+            Turn::Offer => None,
+            Turn::Dial(node) => Some(node),
+            Turn::Done => return Ok(Claim::ContactGone),
+        };
+        let carrier = dial.unwrap_or(waiting.node);
+        let phone_address = match nodes::phone_node(service, carrier, phone.node).await? {
+            PhoneNode::Here => None,
+            PhoneNode::At(address) => Some(address),
+            PhoneNode::Dead => return Ok(Claim::AgentGone),
+        };
         let event = Event::Offer {
             offer,
             agent,
@@ -176,6 +239,9 @@ async fn offer_to(
             ring_timeout_ms: terms.ring_timeout_ms,
             caller_label: label(&waiting, &terms.label),
             record: terms.record.then_some(recording),
+            phone_address,
+            dial,
+            by: terms.by.clone(),
         };
         let new = NewOffer {
             offer,
@@ -183,16 +249,20 @@ async fn offer_to(
             queue: terms.queue.clone(),
             ring_timeout_ms: terms.ring_timeout_ms,
             wrap_up_ms: terms.wrap_up_ms,
-            origin: OfferOrigin::Routed,
+            origin: terms.origin,
         };
         match unit.step::<AgentMachine>(&agent_at, id, &AgentInput::Offer { offer: new }).await {
             Ok(_) => {}
             Err(RunError::Reject(_)) => return Ok(Claim::AgentGone),
             Err(RunError::Fault(fault)) => return Err(fault.into()),
         }
-        let input = ContactInput { event, setting: None };
+        let setting = match dial {
+            Some(_) => contacts::setting_for(service, tenant, Some(&waiting), &event, None, unit.now()).await?,
+            None => None,
+        };
+        let input = ContactInput { event, setting };
         match unit.step::<ContactMachine>(&contact_at, id, &input).await {
-            Ok(_) => {}
+            Ok(outcome) => contacts::serves(service, Some(&waiting), outcome.state()).await?,
             Err(RunError::Reject(_)) => return Ok(Claim::ContactGone),
             Err(RunError::Fault(fault)) => return Err(fault.into()),
         }
@@ -211,10 +281,18 @@ fn waits_for(contact: &Contact, queue: Option<&Name>) -> bool {
 }
 
 /// What the agent's phone shows: the caller's number and the queue.
-fn label(contact: &Contact, queue: &str) -> Redacted<String> {
+pub(crate) fn label(contact: &Contact, queue: &str) -> Redacted<String> {
     let number = contact.from.expose();
     let who = if number.is_empty() { "anonymous" } else { number };
-    Redacted::new(if queue.is_empty() { who.to_string() } else { format!("{who} ({queue})") })
+    let back = match &contact.order {
+        Some(order) if order.lost_call => ", call back after a lost call",
+        Some(_) => ", call back",
+        None => "",
+    };
+    Redacted::new(match queue {
+        "" => format!("{who}{back}"),
+        queue => format!("{who} ({queue}{back})"),
+    })
 }
 
 /// Rings a certain agent or one of a group; nobody free is an answer too.
@@ -233,6 +311,8 @@ pub(crate) async fn ring_direct(
             ring_timeout_ms: ring.ring_timeout_ms,
             wrap_up_ms: 0,
             record: true,
+            origin: OfferOrigin::Routed,
+            by: None,
         };
         let offer = OfferId::from_u128(hash);
         match offer_to(service, tenant, contact, agent, offer, &terms, None).await? {

@@ -1,7 +1,9 @@
 //! What a contact's step needs to know, put together from configuration and index rows.
 
 use hotline_base::{AgentId, Name, TenantId, Timestamp};
-use hotline_contact::{Contact, ContactFact, FlowPin, Phase, PromptBook, Setting, party_partition};
+use hotline_contact::{
+    Contact, ContactFact, Event, FlowPin, Phase, PromptBook, Setting, TransferTarget, party_partition,
+};
 use hotline_flow::run::Env;
 use hotline_flow::{Compiled, Condition, References, StepKind};
 use hotline_ports::Fault;
@@ -68,6 +70,7 @@ pub(crate) async fn build(
     tenant: TenantId,
     pin: &FlowPin,
     number: &str,
+    also: &BTreeSet<Name>,
 ) -> Result<Setting, ServiceError> {
     let pinned = pinned(service, tenant, pin).await?;
     let now = service.now();
@@ -85,7 +88,7 @@ pub(crate) async fn build(
         }
     }
     let mut queues = BTreeMap::new();
-    let mut open: Vec<Name> = pinned.references.queues.iter().cloned().collect();
+    let mut open: Vec<Name> = pinned.references.queues.iter().chain(also).cloned().collect();
     while let Some(name) = open.pop() {
         if queues.len() >= MAX_QUEUES || queues.contains_key(&name) {
             continue;
@@ -103,8 +106,31 @@ pub(crate) async fn build(
         same_caller: BTreeMap::new(),
         last_agent: None,
         position: None,
+        callback: None,
+        refer: None,
         fresh: service.ports.world.random(),
     })
+}
+
+/// Queues that a step may be about although the flow does not name them.
+pub(crate) fn queues_of(state: Option<&Contact>, event: &Event) -> BTreeSet<Name> {
+    let mut queues = BTreeSet::new();
+    if let Some(contact) = state {
+        queues.extend(contact.queue.clone());
+        queues.extend(contact.order.as_ref().map(|order| order.queue.clone()));
+        let waits = contact.wait().into_iter().chain(contact.last_wait.as_deref());
+        queues.extend(waits.filter_map(|wait| wait.place.queue().cloned()));
+    }
+    match event {
+        Event::Transfer { target: TransferTarget::Queue { queue }, .. } | Event::Move { to: queue, .. } => {
+            queues.insert(queue.clone());
+        }
+        Event::CallBack(new) => {
+            queues.insert(new.order.queue.clone());
+        }
+        _ => {}
+    }
+    queues
 }
 
 /// The queues whose present state a step looked at, judged by the flow steps it walked. Reading

@@ -4,10 +4,10 @@ use hotline_base::{IndexRow, Machine, TenantId, Timestamp};
 use hotline_contact::{ContactMachine, Event};
 use hotline_ports::runner::{self, Attempts, derived_input, hand_over};
 use hotline_ports::{Commit, CommitError, Fault, Range, TimerRow};
-use hotline_routing::{AgentInput, AgentMachine};
+use hotline_routing::{AgentInput, AgentMachine, AlarmMachine};
 use hotline_ticket::{TicketInput, TicketMachine};
 
-use crate::{Effects, Service, ServiceError, contacts};
+use crate::{Effects, Service, ServiceError, contacts, nodes, thresholds};
 
 /// The sweep hands over what is due within this time, milliseconds: a minute and some.
 const AHEAD_MS: i64 = 75_000;
@@ -59,6 +59,10 @@ async fn watermark(service: &Service) -> Result<Option<Timestamp>, ServiceError>
 /// # Errors
 /// A permanent fault where it cannot be read; otherwise as [`fire`].
 pub async fn handle(service: &Service, body: &str) -> Result<(), ServiceError> {
+    if nodes::is_check(body) {
+        nodes::check_leases(service).await?;
+        return Ok(());
+    }
     let timer: TimerRow = serde_json::from_str(body)
         .map_err(|error| Fault::permanent("timer queue", format!("unreadable timer: {error}")))?;
     fire(service, &timer).await
@@ -73,6 +77,7 @@ pub async fn fire(service: &Service, timer: &TimerRow) -> Result<(), ServiceErro
         ContactMachine::KIND => check::<ContactMachine>(service, timer).await,
         AgentMachine::KIND => check::<AgentMachine>(service, timer).await,
         TicketMachine::KIND => check::<TicketMachine>(service, timer).await,
+        AlarmMachine::KIND => thresholds::fire(service, timer).await,
         other => {
             tracing::error!(kind = other, timer = timer.timer, "a timer of an unknown kind");
             disarm(service, timer).await
@@ -127,7 +132,7 @@ async fn step(service: &Service, timer: &TimerRow) -> Result<(), ServiceError> {
 }
 
 /// Removes a row that no deadline stands behind.
-async fn disarm(service: &Service, timer: &TimerRow) -> Result<(), ServiceError> {
+pub(crate) async fn disarm(service: &Service, timer: &TimerRow) -> Result<(), ServiceError> {
     let commit = Commit { timers_delete: vec![timer.clone()], ..Commit::default() };
     match service.ports.store.commit(commit).await {
         Ok(()) | Err(CommitError::Conflict) => Ok(()),

@@ -1,8 +1,8 @@
 //! A queue as callers see it: who serves it, who waits, how long it may take.
 
 use futures::future::try_join4;
-use hotline_base::{Name, TenantId};
-use hotline_contact::{Contact, Place, caller_key};
+use hotline_base::{ContactId, Name, TenantId};
+use hotline_contact::{Contact, Place, caller_key, party_partition};
 use hotline_flow::run::QueueView;
 use hotline_ports::Range;
 use hotline_routing::WaitingEntry;
@@ -11,10 +11,11 @@ use hotline_routing::estimate::{HandleTime, estimate_ms};
 use hotline_routing::waiting::waiting_partition;
 use std::collections::BTreeMap;
 
-use crate::{Service, ServiceError};
+use crate::gauge::{self, Gauge, HEAD};
+use crate::{Service, ServiceError, contacts};
 
-/// Counting stops here: beyond it a place or a crowd is only "many".
-const MANY: usize = 500;
+/// Contacts of one caller looked at where the queue is too long to look through.
+const LATEST: usize = 12;
 /// Sums of talk times by queue, for the estimate of waits.
 pub(crate) const HANDLE_PARTITION: &str = "handle-time";
 
@@ -39,7 +40,7 @@ pub(crate) async fn queue_view(
     let store = &service.ports.store;
     let (waiting, available) = (waiting_partition(queue), available_partition(queue));
     let staffed = staffed_partition(queue);
-    let all = |partition| Range { tenant, partition, from: None, below: None, limit: MANY, descending: false };
+    let all = |partition| Range { tenant, partition, from: None, below: None, limit: HEAD, descending: false };
     let handle = Range { from: Some(queue.as_str()), limit: 1, ..all(HANDLE_PARTITION) };
     let (waiting, available, staffed, handle) = try_join4(
         store.rows(all(&waiting)),
@@ -52,28 +53,66 @@ pub(crate) async fn queue_view(
         wait if wait.place.queue() == Some(queue) => Some(wait.entry.sort()),
         _ => None,
     });
+    // Long lists are counted by the queue's gauge, a moment old.
+    let is_long = waiting.len() == HEAD;
+    let gauge = match is_long || available.len() == HEAD || staffed.len() == HEAD {
+        true => gauge::read(service, tenant, queue).await?,
+        false => Gauge::default(),
+    };
+    let count = |head: usize, all: u32| if head < HEAD { head as u32 } else { all.max(head as u32) };
+    let beyond =
+        waiting.last().filter(|_| is_long).is_some_and(|last| own.as_ref().is_some_and(|own| *own > last.sort));
     let ahead = match &own {
-        Some(own) => waiting.iter().filter(|row| row.sort < *own).count(),
-        None => waiting.len(),
+        Some(own) if beyond => gauge.ahead(own).max(HEAD as u32),
+        Some(own) => waiting.iter().filter(|row| row.sort < *own).count() as u32,
+        None => count(waiting.len(), gauge.waiting),
     };
     let now = service.now();
     let entries: Vec<WaitingEntry> = waiting.iter().filter_map(|row| WaitingEntry::from_row(row).ok()).collect();
     let longest_wait_ms = entries.iter().map(|entry| entry.waited_ms(now)).max().unwrap_or(0);
-    let caller = caller_key(number);
     let own = contact.map(|contact| contact.id);
-    let same = |entry: &&WaitingEntry| !caller.is_empty() && entry.caller == caller && Some(entry.contact) != own;
-    let same_caller = entries.iter().filter(same).count() as u32;
+    let same_caller = match is_long {
+        true => waits_of(service, tenant, queue, number, own).await?,
+        false => {
+            let caller = caller_key(number);
+            let same = |e: &&WaitingEntry| !caller.is_empty() && e.caller == caller && Some(e.contact) != own;
+            entries.iter().filter(same).count() as u32
+        }
+    };
     let handle = handle.first().filter(|row| row.sort == queue.as_str());
     let handle = handle.map_or_else(HandleTime::default, |row| handle_time(&row.body));
-    let (staffed, free) = (staffed.len() as u32, available.len() as u32);
+    let (staffed, free) = (count(staffed.len(), gauge.staffed), count(available.len(), gauge.free));
     let view = QueueView {
         staffed,
         free,
-        waiting: waiting.len() as u32,
+        waiting: count(waiting.len(), gauge.waiting),
         longest_wait_ms: u64::try_from(longest_wait_ms).unwrap_or(0),
-        estimated_wait_ms: estimate_ms(ahead as u32, staffed, free, &handle).map(u64::from),
+        estimated_wait_ms: estimate_ms(ahead, staffed, free, &handle).map(u64::from),
     };
-    Ok(Seen { view, position: ahead as u32 + 1, same_caller })
+    Ok(Seen { view, position: ahead + 1, same_caller })
+}
+
+/// How many others of this caller's latest contacts wait in the queue.
+async fn waits_of(
+    service: &Service,
+    tenant: TenantId,
+    queue: &Name,
+    number: &str,
+    own: Option<ContactId>,
+) -> Result<u32, ServiceError> {
+    if number.is_empty() {
+        return Ok(0);
+    }
+    let mut waiting = 0;
+    for row in contacts::list(service, tenant, &party_partition(number), None, LATEST).await? {
+        let Ok(id) = row.body.parse::<ContactId>() else { continue };
+        if Some(id) != own
+            && let Some(contact) = contacts::get(service, tenant, id).await?
+        {
+            waiting += u32::from(waits_in(&contact) == Some(queue));
+        }
+    }
+    Ok(waiting)
 }
 
 fn handle_time(counters: &str) -> HandleTime {
@@ -81,7 +120,7 @@ fn handle_time(counters: &str) -> HandleTime {
     let sum = |name: &str| sums.get(name).copied().unwrap_or(0);
     match sum("talks") {
         talks if talks > 0 => HandleTime {
-            mean_ms: u32::try_from(sum("talk_ms") / talks).unwrap_or(u32::MAX),
+            mean_ms: u32::try_from((sum("talk_ms") + sum("wrap_ms")) / talks).unwrap_or(u32::MAX),
             samples: u32::try_from(talks).unwrap_or(u32::MAX),
         },
         _ => HandleTime::default(),

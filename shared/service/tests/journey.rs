@@ -258,9 +258,14 @@ fn a_node_that_dies_frees_the_agent_and_promises_a_call_back() {
     let (mut call, _) = world.call();
     let ring = world.ring(&mut call);
     world.send(&mut call, CallEvent::OfferAnswered { offer: ring.offer, dialog: None });
-    world.pass_ms(10_000);
-    assert_eq!(world.check_leases(), 0, "the lease holds");
-    world.pass_ms(11_000);
+    for _ in 0..3 {
+        world.pass_ms(5_000);
+        assert_eq!(world.check_leases(), 0, "the lease holds");
+    }
+    // Nothing works for a while, the checks neither: the node may have found nobody to renew with.
+    world.pass_ms(12_000);
+    assert_eq!(world.check_leases(), 0, "nodes are given time after a pause");
+    world.pass_ms(5_000);
     assert_eq!(world.check_leases(), 1);
     let journey = world.journey(&call);
     assert_eq!(&journey[journey.len() - 3..], ["CallbackRequested", "AgentLegEnded", "ContactEnded"]);
@@ -311,8 +316,8 @@ fn another_node_cannot_speak_for_a_contact() {
         at: world.service.now(),
         event: CallEvent::CallEnded { cause: EndCause::HungUp, quality: None },
     };
-    let error = block_on(ivr::handle(&world.service, input)).unwrap_err();
-    assert!(error.to_string().starts_with("other-node"), "{error}");
+    let answer = block_on(ivr::handle(&world.service, input)).unwrap();
+    assert_eq!((answer.label.as_str(), answer.script), ("ended", None), "it is not that node's call any more");
     assert!(world.contact(&call).is_alive());
 }
 

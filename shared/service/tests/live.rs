@@ -158,3 +158,31 @@ fn timers_whose_messages_were_lost_fire_after_a_sweep() {
     assert_eq!(world.commands(&mut call).len(), 1);
     assert_eq!(call.words(), "play hangup");
 }
+
+/// A queue calls its reserves in at once where nobody is staffed.
+#[test]
+fn reserves_are_told_that_a_queue_calls_them_in() {
+    let mut world = World::new(PATIENT);
+    let mut queue = hotline_routing::QueueConfig::new(common::name("technical"));
+    queue.overflow = vec![hotline_routing::overflow::OverflowRule {
+        when: hotline_routing::overflow::OverflowWhen::NobodyStaffed,
+        then: hotline_routing::overflow::OverflowAction::Reserve,
+    }];
+    block_on(config::put(&world.service, TENANT, Kind::QUEUE, "technical", &queue, None, "x")).unwrap();
+    world.memory.world.advance_ms(6_000);
+    world.sign_in();
+    let standby = hotline_routing::agent::Requested::Standby;
+    block_on(hotline_service::agents::request_state(&world.service, TENANT, AGENT, standby)).unwrap();
+    world.settle();
+    connect(&world, "agent", AGENT.as_u128(), Role::Agent);
+    world.memory.push.take();
+    let (mut call, _) = world.call();
+    world.settle();
+    let sent = world.memory.push.take();
+    assert!(
+        sent.iter().any(|(to, body)| to == "agent" && body.contains("OverflowApplied")),
+        "whoever is in reserve hears of it: {sent:?}"
+    );
+    world.available();
+    world.ring(&mut call);
+}

@@ -362,3 +362,138 @@ pub struct RecordingLink {
     /// When it is no longer good, milliseconds since the epoch.
     pub expires_at: i64,
 }
+
+/// Whereto a caller goes, or whose advice is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum CallTarget {
+    /// Whoever serves this queue.
+    #[schema(value_type = String)]
+    Queue(Name),
+    /// This agent.
+    #[schema(value_type = String)]
+    Agent(AgentId),
+    /// This number outside, in international form; transfers only.
+    #[schema(value_type = String)]
+    Number(Redacted<String>),
+    /// The queue of the next line of support.
+    NextTier,
+}
+
+/// How somebody supervises a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SuperviseHow {
+    /// Hears everybody, is heard by nobody.
+    Listen,
+    /// Is heard by the agent only.
+    Whisper,
+    /// Is heard by everybody.
+    Barge,
+}
+
+/// What somebody does with a call under way or waiting. Agents act on their own calls and take
+/// contacts of their queues; `supervise`, `remove`, `assign`, `move` and `take_back` are for
+/// supervisors and administrators.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ContactAction {
+    /// Gives the caller to somebody else at once.
+    Transfer {
+        /// Whereto.
+        to: CallTarget,
+        /// Why; at most 500 characters.
+        #[serde(default)]
+        #[schema(value_type = String)]
+        reason: Redacted<String>,
+    },
+    /// Asks a colleague; the caller hears music meanwhile.
+    Consult {
+        /// Whom.
+        to: CallTarget,
+    },
+    /// The colleague takes the caller over.
+    Complete {
+        /// Why; at most 500 characters.
+        #[serde(default)]
+        #[schema(value_type = String)]
+        reason: Redacted<String>,
+    },
+    /// The colleague leaves; the caller is back.
+    CancelConsult,
+    /// Caller, agent and colleague talk together.
+    Conference,
+    /// The caller hears music.
+    Hold,
+    /// The caller is back.
+    Resume,
+    /// Stops recording for a while.
+    PauseRecording,
+    /// Records on.
+    ResumeRecording,
+    /// Leaves somebody else's call: a colleague who was asked, a supervisor.
+    Leave,
+    /// Takes a waiting contact out of turn.
+    Pull {
+        /// Why; at most 500 characters.
+        #[serde(default)]
+        #[schema(value_type = String)]
+        reason: Redacted<String>,
+    },
+    /// Listens in, whispers or barges in; changes the manner.
+    Supervise {
+        /// How.
+        mode: SuperviseHow,
+    },
+    /// Takes a colleague or supervisor off the call.
+    Remove {
+        /// Whom.
+        #[schema(value_type = String)]
+        agent: AgentId,
+    },
+    /// Gives a waiting contact to an agent out of turn.
+    Assign {
+        /// To whom.
+        #[schema(value_type = String)]
+        agent: AgentId,
+        /// Why; at most 500 characters.
+        #[serde(default)]
+        #[schema(value_type = String)]
+        reason: Redacted<String>,
+    },
+    /// Moves a waiting contact to another queue; its place is kept.
+    Move {
+        /// Which.
+        #[schema(value_type = String)]
+        queue: Name,
+        /// Why; at most 500 characters.
+        #[serde(default)]
+        #[schema(value_type = String)]
+        reason: Redacted<String>,
+    },
+    /// Takes an offer back; this agent is not asked again.
+    TakeBack {
+        /// Why; at most 500 characters.
+        #[serde(default)]
+        #[schema(value_type = String)]
+        reason: Redacted<String>,
+    },
+}
+
+/// Asks for somebody to be called back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CallbackRequest {
+    /// Whom, in international form.
+    #[schema(value_type = String)]
+    pub number: Redacted<String>,
+    /// The person's name, at most 80 characters.
+    #[serde(default)]
+    #[schema(value_type = String)]
+    pub name: Redacted<String>,
+    /// Which queue calls.
+    #[schema(value_type = String)]
+    pub queue: Name,
+    /// The number of yours that is shown.
+    pub did: String,
+}

@@ -25,7 +25,8 @@ pub struct DialogRef {
 /// Who hears whom. A whole picture, not a change: a repeat does no harm.
 ///
 /// Two parties who talk are relayed; anything else is mixed. The caller's music starts when the
-/// caller is put on hold and stops when the hold ends.
+/// caller is put on hold and stops when the hold ends. A recording has whoever talks and is not held:
+/// the caller on the left, all agents on the right.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Arrangement {
     /// The caller.
@@ -78,7 +79,9 @@ pub struct DialParty {
     /// How long the party's phone may ring.
     pub ring_timeout_ms: u32,
     /// Rung first where given: the party is dialled when this agent has answered, and hears the
-    /// agent at once. Without it the party's answer is reported and the decision plays.
+    /// agent at once. Without it the party's answer is reported and the decision plays. An offer that
+    /// fails ends the call for the node, with no more reports; an agent who hangs up before the party
+    /// answers ends it as well, with `PartyFailed` (`NoAnswer`) after `AgentLegEnded`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<RingAgent>,
     /// Played to the agent until the party answers.

@@ -241,6 +241,7 @@ pub type MediaScript = Vec<Verb>;
 /// One thing for the node to do to the caller's leg.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "a script has a handful of verbs, and few ring anybody")]
 pub enum Verb {
     /// Answers the INVITE (200).
     Answer,
@@ -333,7 +334,8 @@ pub struct RingAgent {
     /// Played to the agent alone before the legs are joined.
     #[serde(default)]
     pub whisper: Vec<Prompt>,
-    /// Both legs are recorded under this id from the moment they are joined.
+    /// Both legs are recorded under this id from the moment they are joined; not used where a
+    /// recording of the conversation runs already, which goes on as long as any agent is there.
     #[serde(default)]
     pub record: Option<RecordingId>,
     /// The SIP address (`host:port`) of `phone_node`, where that is not the node that carries the

@@ -7,13 +7,19 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// Ports that a developer's own `hotline up` does not use.
-const PORTS: [(&str, &str); 5] = [
+const PORTS: [(&str, &str); 8] = [
     ("HOTLINE_CLOUD_PORT", "14566"),
     ("HOTLINE_SIP_PORT", "15062"),
     ("HOTLINE_HEALTH_PORT", "18070"),
     ("HOTLINE_RTP_PORT_MIN", "30000"),
     ("HOTLINE_RTP_PORT_MAX", "31999"),
+    ("HOTLINE_NODES", "2"),
+    ("HOTLINE_GATEWAYS", GATEWAY),
+    ("HOTLINE_DIAL_ALLOW", "+86"),
 ];
+
+/// Where calls to outside numbers go: a test that wants them has a phone there.
+pub const GATEWAY: &str = "127.0.0.1:17800";
 
 /// A running hotline; dropped, it is stopped.
 pub struct Hotline {
@@ -105,6 +111,12 @@ impl Hotline {
     /// The SIP address, `host:port`.
     pub fn sip(&self) -> &str {
         self.endpoints["sip"].as_str().unwrap_or_default()
+    }
+
+    /// The `nth` node's SIP address.
+    pub fn node(&self, nth: usize) -> Result<String> {
+        let node = self.endpoints["nodes"][nth].as_str();
+        Ok(node.with_context(|| format!("there is no node number {nth}"))?.to_owned())
     }
 
     /// The WebSocket's address.

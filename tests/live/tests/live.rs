@@ -11,9 +11,13 @@ use std::time::Instant;
 
 type Scenario = (&'static str, fn(&mut Hotline) -> Result<()>);
 
-const SCENARIOS: [Scenario; 9] = [
+const SCENARIOS: [Scenario; 13] = [
     ("a_caller_and_a_baresip_agent_talk_and_everything_is_kept", scenarios::journey::run),
-    ("a_killed_node_loses_no_recording_and_no_contact", scenarios::killed_node::run),
+    ("a_caller_at_one_node_and_an_agent_at_another_talk", scenarios::other_node::run),
+    ("an_agent_asks_a_colleague_who_takes_over", scenarios::consult::run),
+    ("somebody_is_called_back", scenarios::callback::run),
+    ("a_killed_nodes_call_is_taken_over", scenarios::killed_node::taken_over),
+    ("who_is_lost_with_a_node_is_called_back", scenarios::killed_node::called_back),
     ("an_unknown_number_is_heard_and_refused", scenarios::unknown_number::run),
     ("sipp_calls_over_udp_and_tcp", scenarios::sipp::run),
     ("the_cloud_pauses_and_the_caller_stays", scenarios::cloud_away::run),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use serde::Serialize;
 
+use crate::attack::{Flood, Kind};
 use crate::process::{Subject, own_cpu_s};
 use crate::rtp::{Figures, Rtp, Side, StreamId};
 use crate::sip::{Sip, State};
@@ -59,6 +60,7 @@ pub struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wait_p99_s: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// From the first caller's arrival until the last one's agent heard them.
     pub drained_s: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overtaken: Option<u64>,
@@ -323,6 +325,44 @@ impl Bench {
         row
     }
 
+    /// Set-ups at a rate, first in peace, then under each flood; and calls that talk while RTP is
+    /// injected at the node's ports.
+    ///
+    /// # Errors
+    /// The floods have no sockets.
+    pub fn attack(&mut self, subject: &Subject, node: SocketAddrV4, ports: (u16, u16), per_s: u64) -> Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        let named = |mut row: Row, name: &str| {
+            row.scenario = name.into();
+            row
+        };
+        rows.push(named(self.setups(subject, "700", 20.0, 8), "attack: none"));
+        for (name, kind, sources, per_s) in [
+            ("attack: requests, 1 source", Kind::Requests, 1, per_s),
+            ("attack: requests, 1000 sources", Kind::Requests, 1_000, per_s),
+            ("attack: 60 kB messages, 1 source", Kind::Large, 1, per_s / 40),
+        ] {
+            let flood = Flood::start(kind, node, sources, per_s)?;
+            let begin = Instant::now();
+            self.run_ms(1_000);
+            let mut row = self.setups(subject, "700", 20.0, 8);
+            let seconds = begin.elapsed().as_secs_f64();
+            row.note = format!("{:.0} packets a second", flood.end() as f64 / seconds);
+            rows.push(named(row, name));
+            self.run_ms(1_000);
+        }
+        self.clear();
+        self.place("700", 100, 100.0, true);
+        self.run_ms(SETTLE_MS);
+        rows.push(self.measure(subject, "attack: none, 100 bridged", 100, 5));
+        let flood = Flood::start(Kind::Rtp { first: ports.0, last: ports.1 }, node, 1, per_s)?;
+        self.run_ms(1_000);
+        rows.push(self.measure(subject, "attack: RTP injected, 100 bridged", 100, 5));
+        flood.end();
+        self.hang_up_all();
+        Ok(rows)
+    }
+
     /// Callers in a queue for fifty agents; each talk lasts `talk_ms`, then the agent hangs up.
     pub fn queue(&mut self, callers: usize, over_ms: u64, talk_ms: u64) -> Row {
         self.clear();
@@ -366,7 +406,6 @@ impl Bench {
             }
             placed == callers && bench.sip.count(|state| matches!(state, State::Inviting | State::Up)) == 0
         });
-        let drained = (self.now_ms() - begin) as f64 / 1_000.0;
         let served = waits.len();
         // Somebody who came later was answered earlier by more than one talk's rounding.
         let answered_at = |(caller, wait): &(usize, u64)| self.sip.calls[*caller].started_ms + wait;
@@ -381,7 +420,8 @@ impl Bench {
         row.failed = (callers - served) as u64;
         row.wait_p50_s = percentile(&times, 0.5).map(|ms| ms as f64 / 1_000.0);
         row.wait_p99_s = percentile(&times, 0.99).map(|ms| ms as f64 / 1_000.0);
-        row.drained_s = finished.then_some(drained);
+        let last = waits.iter().map(answered_at).max().unwrap_or(begin);
+        row.drained_s = finished.then_some((last - begin) as f64 / 1_000.0);
         row.overtaken = Some(overtaken as u64);
         self.hang_up_all();
         row

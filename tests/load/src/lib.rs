@@ -1,6 +1,7 @@
 //! Load on a media node: callers, agents and their audio, measured from outside, beside the
 //! systems people run today. Everything stays on the loopback.
 
+pub mod attack;
 pub mod bench;
 pub mod process;
 pub mod report;

@@ -29,6 +29,8 @@ enum Scenario {
     Setup,
     /// 500 callers for 50 agents.
     Queue,
+    /// Calls while the node is flooded; only where asked for.
+    Attack,
     /// rtpengine and Kamailio.
     Yardstick,
 }
@@ -64,6 +66,9 @@ struct Options {
     /// Set-ups a second.
     #[arg(long, value_delimiter = ',', default_values_t = [500.0, 1000.0])]
     setup_rate: Vec<f64>,
+    /// Hostile packets a second.
+    #[arg(long, default_value_t = 20_000)]
+    attack_rate: u64,
     /// JSON lines are appended here as well.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -130,6 +135,12 @@ fn main() -> Result<()> {
         {
             for calls in options.bridged.iter().filter(|_| wants(scenario)) {
                 let row = bench.bridge(&node, name, number, *calls, options.seconds);
+                runs.add("node", row)?;
+            }
+        }
+        if wants(Scenario::Attack) {
+            let SocketAddr::V4(to) = address else { anyhow::bail!("--address must be of IPv4 for attacks") };
+            for row in bench.attack(&node, to, (20_000, 39_999), options.attack_rate)? {
                 runs.add("node", row)?;
             }
         }

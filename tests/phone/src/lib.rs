@@ -1,8 +1,9 @@
 //! A small softphone for tests and for `hotline call`: SIP through the project's own endpoint,
 //! plain RTP of its own, so that what it hears is judged independently of the media node.
 //!
-//! One phone carries one call at a time. It registers, calls, answers, sends digits (RFC 4733),
-//! records what it hears at 8 kHz, and keeps the ladder of its SIP messages.
+//! One phone carries one call at a time. It registers, calls, answers, holds, asks for transfers
+//! (REFER), lets another node take its call over (Replaces), sends digits (RFC 4733), records what it
+//! hears at 8 kHz, and keeps the ladder of its SIP messages.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), hotline_phone::PhoneError> {
@@ -35,5 +36,5 @@ pub use g711::{Law, decode, encode};
 pub use ladder::{Ladder, LadderLine};
 pub use media::{HeardDigit, MediaCounts};
 pub use phone::{Phone, PhoneError, PhoneEvent};
-pub use tone::{Tone, loudness, tone_share};
+pub use tone::{Tone, loudness, tone_presence, tone_share};
 pub use wav::{read_wav, write_wav};

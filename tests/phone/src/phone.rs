@@ -113,6 +113,13 @@ pub enum PhoneEvent {
         /// The peer wants to hear us.
         hears_us: bool,
     },
+    /// Another node took the call over: it goes on in a new dialog (RFC 3891).
+    Replaced,
+    /// How the transfer goes that [`Phone::transfer`] asked for (RFC 3515).
+    Transfer {
+        /// SIP status; below 200 it is not decided yet.
+        status: u16,
+    },
     /// The call is over.
     Ended {
         /// The other side ended it.
@@ -133,6 +140,7 @@ pub(crate) enum Ask {
     HangUp,
     Digits { events: Vec<u8>, sent: oneshot::Sender<()> },
     Hold { on: bool },
+    Transfer { to: String },
     Microphone(Microphone),
     Stop,
 }
@@ -275,6 +283,27 @@ impl Phone {
     /// [`PhoneError::NoCall`], [`PhoneError::Command`].
     pub async fn hold(&mut self, on: bool) -> Result<(), PhoneError> {
         self.ask(Ask::Hold { on }).await
+    }
+
+    /// Asks the peer to call somebody else instead of us (REFER); [`PhoneEvent::Transfer`] tells how
+    /// it goes.
+    ///
+    /// # Errors
+    /// [`PhoneError::NoCall`]; [`PhoneError::Command`] for a bad URI.
+    pub async fn transfer(&mut self, to: &str) -> Result<(), PhoneError> {
+        self.ask(Ask::Transfer { to: to.into() }).await
+    }
+
+    /// Waits until the transfer is decided and gives its status.
+    ///
+    /// # Errors
+    /// [`PhoneError::Timeout`].
+    pub async fn wait_transferred(&mut self, within: Duration) -> Result<u16, PhoneError> {
+        self.wait("outcome of the transfer", within, |event| match event {
+            PhoneEvent::Transfer { status } if *status >= 200 => Some(Ok(*status)),
+            _ => None,
+        })
+        .await
     }
 
     /// Changes what is sent, from now on.

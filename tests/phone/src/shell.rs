@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot};
 
-use hotline_sip::api::{CallHandle, Command, Credentials, Event, Output, Path};
+use hotline_sip::api::{CallHandle, Command, Credentials, Event, Invite, Output, Path};
 use hotline_sip::{Endpoint, EndpointConfig};
 
 use crate::config::PhoneConfig;
@@ -56,6 +56,12 @@ fn random() -> u64 {
     let mut hasher = RandomState::new().build_hasher();
     hasher.write_u8(0);
     hasher.finish()
+}
+
+/// The status in a `message/sipfrag`.
+fn fragment_status(body: &[u8]) -> Option<u16> {
+    let text = std::str::from_utf8(body).ok()?;
+    text.strip_prefix("SIP/2.0 ")?.split_whitespace().next()?.parse().ok()
 }
 
 async fn bind_rtp(ip: IpAddr, port: u16) -> Result<UdpSocket, PhoneError> {
@@ -235,6 +241,10 @@ impl Shell {
                 let sdp = sdp::write(self.rtp_local, &[agreed.law], agreed.dtmf, version, direction);
                 self.command(Command::Reoffer { call: handle, sdp: sdp.into() })
             }
+            Ask::Transfer { to } => {
+                let call = self.call.as_ref().filter(|c| c.up).ok_or(PhoneError::NoCall)?.handle;
+                self.command(Command::Refer { call, refer_to: to })
+            }
             Ask::Microphone(microphone) => {
                 if let Some(call) = &mut self.call {
                     call.speaker.set_microphone(microphone.clone());
@@ -355,6 +365,9 @@ impl Shell {
         match event {
             Event::Registration { result: Ok(expires_s), .. } => self.tell(PhoneEvent::Registered { expires_s }),
             Event::Registration { result: Err(status), .. } => self.tell(PhoneEvent::RegistrationFailed { status }),
+            Event::Incoming { call, invite } if invite.headers.iter().any(|(name, _)| name == "Replaces") => {
+                self.on_replaces(call, &invite);
+            }
             Event::Incoming { call, invite } => {
                 let busy = ours.is_some();
                 let command = if busy {
@@ -388,6 +401,13 @@ impl Shell {
             Event::Confirmed { call, sdp: Some(sdp) } if ours == Some(call) => self.agree(Some(&sdp)),
             Event::Reoffered { call, sdp } => self.on_reoffer(call, sdp),
             Event::ReofferAnswered { call, result: Ok(sdp) } if ours == Some(call) => self.agree(Some(&sdp)),
+            Event::Info { call, content_type, body }
+                if ours == Some(call) && content_type.starts_with("message/sipfrag") =>
+            {
+                if let Some(status) = fragment_status(&body) {
+                    self.tell(PhoneEvent::Transfer { status });
+                }
+            }
             Event::Referred { request, .. } => {
                 // Nothing to transfer to; a refusal is all the peer needs.
                 let _ = self.command(Command::Reply { request, status: 603, headers: Vec::new() });
@@ -406,6 +426,30 @@ impl Shell {
             }
             _ => {}
         }
+    }
+
+    /// A call that takes the place of ours (RFC 3891 §3): taken without ringing, the old dialog ended
+    /// in silence. Any other is refused.
+    fn on_replaces(&mut self, new: CallHandle, invite: &Invite) {
+        let replaced = self.endpoint.replaced_call(invite);
+        let agreed = invite.sdp.as_deref().and_then(|offer| sdp::agree(offer, &self.config.laws));
+        let version = self.next_version();
+        let (Some(call), Some(agreed)) = (self.call.as_mut().filter(|c| c.up && replaced == Some(c.handle)), agreed)
+        else {
+            let status = if replaced.is_none() { 481 } else { 488 };
+            // The caller may be gone already.
+            let _ = self.command(Command::Refuse { call: new, status, headers: Vec::new() });
+            return;
+        };
+        let old = std::mem::replace(&mut call.handle, new);
+        call.agreed = Some(agreed);
+        call.source = None;
+        call.held = false;
+        let sdp = sdp::write(self.rtp_local, &[agreed.law], agreed.dtmf, version, "sendrecv");
+        // Both may be gone already.
+        let _ = self.command(Command::Answer { call: new, sdp: sdp.into(), headers: Vec::new() });
+        let _ = self.command(Command::Hangup { call: old, status: None, reason: None });
+        self.tell(PhoneEvent::Replaced);
     }
 
     /// Takes over the peer's description.

@@ -77,6 +77,134 @@ async fn a_refused_and_a_cancelled_call() {
     assert!(matches!(caller.hangup().await, Err(PhoneError::NoCall)));
 }
 
+#[tokio::test]
+async fn a_transfer_that_the_peer_declines() {
+    let (mut caller, mut agent) = pair(Some(Duration::ZERO)).await;
+    assert!(matches!(caller.transfer("sip:600@127.0.0.1").await, Err(PhoneError::NoCall)));
+    caller.call("sip:agent@127.0.0.1").await.unwrap();
+    caller.wait_answered(TEN).await.unwrap();
+    agent.wait_incoming(TEN).await.unwrap();
+    assert!(matches!(caller.transfer("no uri").await, Err(PhoneError::Command(_))));
+    caller.transfer("sip:600@127.0.0.1").await.unwrap();
+    // The call goes on after the 603.
+    caller.send_digits("5").await.unwrap();
+    agent.wait("digit", TEN, |event| (*event == PhoneEvent::Digit('5')).then_some(Ok(()))).await.unwrap();
+    let ladder = caller.ladder().to_string();
+    assert!(ladder.contains("603 Decline (REFER)"), "{ladder}");
+}
+
+/// A node's side of a call that another one takes over: one endpoint a node.
+struct Node {
+    endpoint: Endpoint,
+    socket: std::net::UdpSocket,
+    local: SocketAddr,
+}
+
+impl Node {
+    fn new(seed: u8) -> Self {
+        let socket = std::net::UdpSocket::bind(loopback()).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let local = socket.local_addr().unwrap();
+        Self { endpoint: Endpoint::new(EndpointConfig::new("node"), [seed; 32]), socket, local }
+    }
+
+    /// Runs until an event is as wanted.
+    fn until<T>(&mut self, wanted: impl Fn(&Event) -> Option<T>) -> T {
+        let end = Instant::now() + TEN;
+        let mut buffer = [0; 65_536];
+        while Instant::now() < end {
+            if let Ok((length, remote)) = self.socket.recv_from(&mut buffer) {
+                let path = Path { transport: Transport::Udp, local: self.local, remote, connection: 0 };
+                self.endpoint.handle_packet(Instant::now(), path, &buffer[..length]);
+            }
+            while let Some(output) = self.endpoint.poll_output() {
+                match output {
+                    Output::Transmit { path, bytes } => {
+                        self.socket.send_to(&bytes, path.remote).unwrap();
+                    }
+                    Output::Event(event) => {
+                        if let Some(found) = wanted(&event) {
+                            self.flush();
+                            return found;
+                        }
+                    }
+                    Output::Close { .. } => {}
+                }
+            }
+        }
+        panic!("waited in vain");
+    }
+
+    fn flush(&mut self) {
+        while let Some(output) = self.endpoint.poll_output() {
+            if let Output::Transmit { path, bytes } = output {
+                self.socket.send_to(&bytes, path.remote).unwrap();
+            }
+        }
+    }
+
+    fn invite(&mut self, phone: SocketAddr, headers: Vec<(String, String)>) -> hotline_sip::api::CallHandle {
+        let call = self.endpoint.fresh_call();
+        let sdp = format!(
+            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {} RTP/AVP 0\r\n",
+            self.local.port() + 1
+        );
+        let command = Command::Invite {
+            call,
+            uri: format!("sip:agent@{phone}"),
+            path: Path { transport: Transport::Udp, local: self.local, remote: phone, connection: 0 },
+            from: "<sip:node@127.0.0.1>".into(),
+            to: format!("<sip:agent@{phone}>"),
+            sdp: Some(sdp.into()),
+            headers,
+            credentials: None,
+        };
+        self.endpoint.handle_command(Instant::now(), command).unwrap();
+        self.flush();
+        call
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_is_taken_over_by_another_node() {
+    let mut config = PhoneConfig::new(loopback(), "127.0.0.1:9".parse().unwrap());
+    config.user = "agent".into();
+    config.auto_answer = Some(Duration::ZERO);
+    let mut phone = Phone::start(config).await.unwrap();
+    let address = phone.local_addr();
+    let replaces = tokio::task::spawn_blocking(move || {
+        let mut lost = Node::new(1);
+        let call = lost.invite(address, vec![]);
+        lost.until(|event| matches!(event, Event::Answered { .. }).then_some(()));
+        let dialog = lost.endpoint.dialog(call).unwrap();
+        format!("{};to-tag={};from-tag={}", dialog.sip_call_id, dialog.remote_tag, dialog.local_tag)
+    })
+    .await
+    .unwrap();
+    phone.wait("answer", TEN, |e| (*e == PhoneEvent::Answered).then_some(Ok(()))).await.unwrap();
+    let status = tokio::task::spawn_blocking(move || {
+        let mut other = Node::new(2);
+        let header = |value: &str| vec![("Replaces".to_string(), value.to_string())];
+        // A dialog that the phone does not have.
+        other.invite(address, header("nobody;to-tag=a;from-tag=b"));
+        let status = other.until(|event| match event {
+            Event::Failed { status, .. } => Some(*status),
+            _ => None,
+        });
+        other.invite(address, header(&replaces));
+        other.until(|event| matches!(event, Event::Answered { .. }).then_some(()));
+        status
+    })
+    .await
+    .unwrap();
+    assert_eq!(status, 481);
+    phone.wait("taking over", TEN, |e| (*e == PhoneEvent::Replaced).then_some(Ok(()))).await.unwrap();
+    assert!(!phone.seen().iter().any(|e| matches!(e, PhoneEvent::Ended { .. })));
+    assert_eq!(phone.seen().iter().filter(|e| matches!(e, PhoneEvent::Incoming { .. })).count(), 1);
+    // The call is up in its new dialog.
+    phone.hangup().await.unwrap();
+}
+
 /// A registrar with one account, on a thread of its own, until its socket is told to stop.
 fn registrar() -> SocketAddr {
     let socket = std::net::UdpSocket::bind(loopback()).unwrap();

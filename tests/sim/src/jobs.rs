@@ -1,11 +1,15 @@
 //! The use-cases that a world runs, one task each.
 
-use hotline_base::{AgentId, ContactId, NameError, NodeId, OfferId, TenantId, TicketId};
+use hotline_base::{AgentId, ContactId, Name, NameError, NodeId, OfferId, Redacted, TenantId, TicketId, UserId};
+use hotline_contact::{DeskAction, SuperviseMode};
 use hotline_ports::memory::Message;
 use hotline_ports::{FactRow, Fault, WorkQueue};
 use hotline_routing::agent::{AgentProfile, Requested};
+use hotline_service::floor::{self, To};
+use hotline_service::reconcile::{self, Mismatch};
 use hotline_service::{
-    Service, ServiceError, agents, contacts, directory, facts, flows, ivr, nodes, outbox, tickets, timers, work,
+    Service, ServiceError, agents, contacts, directory, facts, flows, ivr, nodes, outbox, thresholds, tickets, timers,
+    work,
 };
 use hotline_ticket::{Action, Actor};
 use hotline_wire::node::{CallInput, Decision, DirectoryInput};
@@ -27,6 +31,8 @@ pub enum Job {
     EndWrapUp { tenant: TenantId, agent: AgentId },
     /// An agent lengthens wrap-up.
     ExtendWrapUp { tenant: TenantId, agent: AgentId },
+    /// Somebody does something with a call.
+    Floor { tenant: TenantId, contact: ContactId, by: UserId, floor: Box<Floor> },
     /// A supervisor ends a call.
     End { tenant: TenantId, contact: ContactId },
     /// An administrator changes an agent.
@@ -45,6 +51,50 @@ pub enum Job {
     SweepOutbox,
     /// Leases of nodes.
     CheckLeases,
+    /// Thresholds of queues.
+    Thresholds,
+    /// The reconciler. Nothing may be wrong with rows and timers in any world, and nothing at all
+    /// in a calm one.
+    Reconcile { calm: bool },
+}
+
+/// What people do with calls.
+#[derive(Debug, Clone)]
+pub enum Floor {
+    /// Gives the caller to somebody else.
+    Transfer(To),
+    /// Asks a colleague.
+    Consult(To),
+    /// Does something with the call.
+    Desk(DeskAction),
+    /// Supervises.
+    Supervise(SuperviseMode),
+    /// Moves a waiting contact.
+    Move(Name),
+    /// Gives a waiting contact to somebody.
+    Assign(AgentId),
+    /// Takes an offer back.
+    TakeBack,
+}
+
+async fn on_the_floor(
+    service: &Service,
+    tenant: TenantId,
+    contact: ContactId,
+    by: UserId,
+    what: Floor,
+) -> Result<(), ServiceError> {
+    let reason: Redacted<String> = "because".to_owned().into();
+    let done = match what {
+        Floor::Transfer(to) => floor::transfer(service, tenant, contact, by, to, reason).await,
+        Floor::Consult(to) => floor::consult(service, tenant, contact, by, to).await,
+        Floor::Desk(action) => floor::desk(service, tenant, contact, by, action).await,
+        Floor::Supervise(mode) => floor::supervise(service, tenant, contact, by, mode).await,
+        Floor::Move(queue) => floor::move_to(service, tenant, contact, queue, by, reason).await,
+        Floor::Assign(agent) => floor::assign(service, tenant, contact, agent, by, reason).await,
+        Floor::TakeBack => floor::take_back(service, tenant, contact, by, reason).await,
+    };
+    done.map(drop)
 }
 
 /// What a use-case came to.
@@ -88,6 +138,7 @@ async fn other(service: &Service, job: Job) -> Result<(), ServiceError> {
         Job::ExtendWrapUp { tenant, agent } => {
             agents::extend_wrap_up(service, tenant, agent, 20_000).await?;
         }
+        Job::Floor { tenant, contact, by, floor } => on_the_floor(service, tenant, contact, by, *floor).await?,
         Job::End { tenant, contact } => contacts::end(service, tenant, contact).await?,
         Job::Configure { tenant, profile } => {
             agents::configure(service, tenant, *profile).await?;
@@ -109,6 +160,17 @@ async fn other(service: &Service, job: Job) -> Result<(), ServiceError> {
         }
         Job::CheckLeases => {
             nodes::check_leases(service).await?;
+        }
+        Job::Thresholds => {
+            thresholds::tick(service).await?;
+        }
+        Job::Reconcile { calm } => {
+            let report = reconcile::run(service).await?;
+            let torn = [Mismatch::StrayRow, Mismatch::MissingRow, Mismatch::MissingTimer];
+            let wrong: Vec<_> = report.found.iter().filter(|found| calm || torn.contains(&found.what)).collect();
+            if !wrong.is_empty() {
+                return Err(Fault::permanent("reconciler", format!("found in a healthy world: {wrong:?}")).into());
+            }
         }
     }
     Ok(())

@@ -5,6 +5,8 @@
 //! goes on at every await. The same seed gives the same world, line by line.
 
 mod exec;
+pub mod explore;
+pub mod hour;
 mod jobs;
 mod model;
 mod node;

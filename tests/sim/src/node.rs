@@ -12,6 +12,11 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::plan::Manner;
 use crate::rng::Rng;
 
+mod moves;
+
+use moves::Dial;
+pub use moves::{TakeOver, dialog};
+
 /// First pause before a decision is asked for again, milliseconds; it doubles.
 const FIRST_PAUSE_MS: i64 = 250;
 /// Longest pause, milliseconds.
@@ -36,6 +41,8 @@ pub enum Later {
     RingStarts { offer: OfferId },
     /// The caller hangs up.
     CallerLeaves,
+    /// A party who is called back answers, or not.
+    PartyDecides { turn: u64, answers: bool },
 }
 
 /// What a node wants of the world.
@@ -70,6 +77,8 @@ struct Partner {
     agent: AgentId,
     record: Option<RecordingId>,
     joined: bool,
+    /// Comes beside others, not to the caller alone.
+    beside: bool,
 }
 
 #[derive(Debug)]
@@ -111,10 +120,38 @@ pub struct Call {
     tape: Option<Tape>,
     answered: bool,
     left: bool,
-    commands: VecDeque<CommandId>,
+    /// The caller hangs up then at the latest.
+    leaves_at: Option<Timestamp>,
+    /// The node places this call.
+    dial: Option<Dial>,
+    /// The number of the last arrangement.
+    arranged: u128,
 }
 
 impl Call {
+    fn new(contact: ContactId, manner: Manner) -> Self {
+        Self {
+            contact,
+            tenant: None,
+            manner,
+            seq: 0,
+            waiting: VecDeque::new(),
+            asked: false,
+            attempt: 0,
+            running: None,
+            turn: 0,
+            partners: BTreeMap::new(),
+            joined: None,
+            joined_seq: 0,
+            tape: None,
+            answered: false,
+            left: false,
+            leaves_at: None,
+            dial: None,
+            arranged: 0,
+        }
+    }
+
     fn is_over(&self) -> bool {
         self.left && self.waiting.is_empty()
     }
@@ -135,6 +172,8 @@ pub struct SimNode {
     pub calls: BTreeMap<ContactId, Call>,
     /// Recordings that are not yet reported as uploaded; they survive a crash.
     pub disk: BTreeMap<RecordingId, SavedTape>,
+    /// Commands that were obeyed, to recognise repeats.
+    commands: VecDeque<CommandId>,
 }
 
 /// A moment with randomness and room for what follows.
@@ -156,29 +195,21 @@ impl Scene<'_> {
 impl SimNode {
     /// A node that just started.
     pub fn new(id: NodeId, skew_ms: i64) -> Self {
-        Self { id, up: true, draining: false, skew_ms, calls: BTreeMap::new(), disk: BTreeMap::new() }
+        Self {
+            id,
+            up: true,
+            draining: false,
+            skew_ms,
+            calls: BTreeMap::new(),
+            disk: BTreeMap::new(),
+            commands: VecDeque::new(),
+        }
     }
 
     /// A call arrives.
     pub fn arrive(&mut self, scene: &mut Scene<'_>, contact: ContactId, did: &str, from: &str, manner: Manner) {
-        let call = Call {
-            contact,
-            tenant: None,
-            manner,
-            seq: 0,
-            waiting: VecDeque::new(),
-            asked: false,
-            attempt: 0,
-            running: None,
-            turn: 0,
-            partners: BTreeMap::new(),
-            joined: None,
-            joined_seq: 0,
-            tape: None,
-            answered: false,
-            left: false,
-            commands: VecDeque::new(),
-        };
+        let mut call = Call::new(contact, manner);
+        call.leaves_at = Some(scene.now.plus_ms(call.manner.patience_ms));
         scene.after(call.manner.patience_ms, contact, Later::CallerLeaves);
         self.calls.insert(contact, call);
         let event = CallEvent::Arrived {
@@ -186,7 +217,7 @@ impl SimNode {
             from: Redacted::new(from.into()),
             display_name: Redacted::new(String::new()),
             sip_call_id: format!("sim-{contact}"),
-            dialog: None,
+            dialog: Some(dialog(contact)),
         };
         self.ask(scene, contact, event);
     }
@@ -275,6 +306,9 @@ impl SimNode {
                     self.ask(scene, contact, CallEvent::OfferRinging { offer });
                 }
             }
+            Later::PartyDecides { turn, answers } if call.turn == turn => self.party_decides(scene, contact, answers),
+            Later::PartyDecides { .. } => {}
+            Later::CallerLeaves if call.dial.is_some() => {}
             Later::CallerLeaves => {
                 let cause = if call.answered { EndCause::HungUp } else { EndCause::Cancelled };
                 self.end(scene, contact, cause);
@@ -291,7 +325,9 @@ impl SimNode {
             return;
         }
         call.stop_tape_of_verb(scene);
-        if let Some(offer) = call.joined {
+        let joined = call.partners.iter().filter(|(_, partner)| partner.joined);
+        let joined: Vec<OfferId> = joined.map(|(offer, _)| *offer).collect();
+        for offer in joined {
             self.part(scene, contact, offer, EndCause::Command);
         }
         let Some(call) = self.calls.get_mut(&contact) else { return };
@@ -363,11 +399,11 @@ impl SimNode {
         if call.partners.contains_key(&offer) {
             return;
         }
-        if call.joined.is_some() {
-            let event = CallEvent::OfferFailed { offer, reason: OfferFailure::Rescinded, sip_status: None };
-            return self.ask(scene, contact, event);
+        if let Err(reason) = call.takes(&ring) {
+            return self.ask(scene, contact, CallEvent::OfferFailed { offer, reason, sip_status: None });
         }
-        call.partners.insert(offer, Partner { agent: ring.agent, record: ring.record, joined: false });
+        let beside = ring.arrange.is_some();
+        call.partners.insert(offer, Partner { agent: ring.agent, record: ring.record, joined: false, beside });
         scene.after(i64::from(ring.ring_timeout_ms), contact, Later::RingOver { offer });
         scene.out.push(Out::Ring { contact, ring: Box::new(ring) });
     }
@@ -375,12 +411,23 @@ impl SimNode {
     /// An agent's phone answered.
     pub fn answered(&mut self, scene: &mut Scene<'_>, contact: ContactId, offer: OfferId) -> bool {
         let Some(call) = self.calls.get_mut(&contact) else { return false };
-        if call.left || call.joined.is_some() {
+        if call.left {
             return false;
         }
+        let (joined, dials) = (call.joined, call.dial == Some(Dial::Agent));
         let Some(partner) = call.partners.get_mut(&offer) else { return false };
+        // Whoever was to advise somebody who has left is not put to a caller who waits.
+        if (joined.is_some() != partner.beside) || partner.joined {
+            return false;
+        }
         partner.joined = true;
-        let record = partner.record;
+        if partner.beside || dials {
+            self.ask(scene, contact, CallEvent::OfferAnswered { offer, dialog: Some(dialog(offer)) });
+            if dials {
+                self.ring_party(scene, contact);
+            }
+            return true;
+        }
         call.joined = Some(offer);
         call.answered = true;
         let others: Vec<OfferId> = call.partners.keys().copied().filter(|o| *o != offer).collect();
@@ -391,10 +438,8 @@ impl SimNode {
         call.stop_tape_of_verb(scene);
         call.running = None;
         call.turn += 1;
-        if let Some(recording) = record {
-            call.tape = Some(Tape { recording, since: scene.now, voicemail: false });
-        }
-        self.ask(scene, contact, CallEvent::OfferAnswered { offer, dialog: None });
+        call.start_tape(scene, offer);
+        self.ask(scene, contact, CallEvent::OfferAnswered { offer, dialog: Some(dialog(offer)) });
         if let Some(call) = self.calls.get_mut(&contact) {
             call.joined_seq = call.seq;
         }
@@ -418,20 +463,31 @@ impl SimNode {
             scene.out.push(Out::Drop { agent: partner.agent, offer });
         }
         self.ask(scene, contact, CallEvent::OfferFailed { offer, reason, sip_status });
+        self.dial_lost_agent(scene, contact);
     }
 
     /// The agent's leg ended while the caller is still there.
     pub fn part(&mut self, scene: &mut Scene<'_>, contact: ContactId, offer: OfferId, cause: EndCause) {
         let Some(call) = self.calls.get_mut(&contact) else { return };
-        if call.joined != Some(offer) {
+        if !call.partners.get(&offer).is_some_and(|partner| partner.joined) {
             return;
         }
-        call.joined = None;
-        call.stop_tape(scene, None);
+        if call.joined == Some(offer) {
+            // Whoever else talks with the caller has the call now.
+            let other = call.partners.iter_mut().find(|(other, p)| **other != offer && p.joined);
+            call.joined = other.map(|(other, partner)| {
+                partner.beside = false;
+                *other
+            });
+            if call.joined.is_none() {
+                call.stop_tape(scene, None);
+            }
+        }
         if let Some(partner) = call.partners.remove(&offer) {
             scene.out.push(Out::Drop { agent: partner.agent, offer });
         }
         self.ask(scene, contact, CallEvent::AgentLegEnded { offer, cause });
+        self.dial_lost_agent(scene, contact);
     }
 
     /// The caller's leg is over.
@@ -456,14 +512,17 @@ impl SimNode {
     pub fn command(&mut self, scene: &mut Scene<'_>, command: NodeCommand) {
         let now = scene.now.plus_ms(self.skew_ms);
         let contact = command.contact;
-        let Some(call) = self.calls.get_mut(&contact) else { return };
-        if command.expires < now || call.commands.contains(&command.id) {
+        if command.expires < now || self.commands.contains(&command.id) {
             return;
         }
-        if call.commands.len() == COMMANDS {
-            call.commands.pop_front();
+        if self.commands.len() == COMMANDS {
+            self.commands.pop_front();
         }
-        call.commands.push_back(command.id);
+        self.commands.push_back(command.id);
+        if let NodeAction::Dial { tenant, party, .. } = command.action {
+            return self.dial(scene, contact, tenant, party);
+        }
+        let Some(call) = self.calls.get_mut(&contact) else { return };
         if call.left {
             return;
         }
@@ -471,35 +530,60 @@ impl SimNode {
             NodeAction::Ring(ring) => self.ring(scene, contact, ring),
             NodeAction::Rescind { offer } => self.not_taken(scene, contact, offer, OfferFailure::Rescinded, None),
             NodeAction::Script { label, script } => self.new_script(scene, contact, label, script),
-            NodeAction::Announce { .. } => {}
             NodeAction::ReleaseAgent { offer } => self.part(scene, contact, offer, EndCause::Command),
             NodeAction::End => self.end(scene, contact, EndCause::Command),
-            NodeAction::Arrange { .. }
+            // Commands of a contact are numbered: an older picture is out of date.
+            NodeAction::Arrange { .. } => call.arranged = call.arranged.max(command.id.as_u128()),
+            // Taking over is the world's business: it knows where the caller is.
+            NodeAction::Announce { .. }
             | NodeAction::Dial { .. }
             | NodeAction::Reanchor { .. }
             | NodeAction::PauseRecording { .. } => {}
         }
     }
 
+    /// A caller's leg leaves for another node: what is left of it here ends.
+    pub fn give_away(&mut self, scene: &mut Scene<'_>, contact: ContactId) -> Option<(Manner, i64)> {
+        let call = self.calls.get(&contact).filter(|call| !call.left && call.dial.is_none())?;
+        let rest = call.leaves_at.map_or(60_000, |at| at.since_ms(scene.now));
+        let manner = call.manner.clone();
+        self.end(scene, contact, EndCause::Lost);
+        Some((manner, rest))
+    }
+
     /// Power is lost: every call is gone without a word. What was recorded is still on the disk.
     /// Gives the agents' phones that were ringing or talking.
-    pub fn crash(&mut self, now: Timestamp) -> Vec<(AgentId, OfferId)> {
+    pub fn crash(&mut self, now: Timestamp) -> Crash {
         self.up = false;
+        self.commands.clear();
         let mut legs = Vec::new();
+        let mut callers = Vec::new();
         for (contact, call) in std::mem::take(&mut self.calls) {
-            legs.extend(call.partners.iter().map(|(offer, partner)| (partner.agent, *offer)));
+            legs.extend(call.partners.iter().map(|(offer, partner)| (partner.agent, *offer, partner.joined)));
+            if !call.left && call.dial.is_none() {
+                callers.push((contact, call.manner.clone(), call.leaves_at));
+            }
             if let (Some(tape), Some(tenant)) = (&call.tape, call.tenant) {
                 let saved = tape.saved(tenant, contact, now);
                 self.disk.insert(saved.recording, saved);
             }
         }
-        legs
+        Crash { legs, callers }
     }
 
     /// The node has power again, and no calls.
     pub fn start(&mut self) {
         self.up = true;
     }
+}
+
+/// Whom a crash leaves behind.
+#[derive(Debug)]
+pub struct Crash {
+    /// Agents' phones, and whether they talked.
+    pub legs: Vec<(AgentId, OfferId, bool)>,
+    /// Callers, how they behave, and when they leave at the latest.
+    pub callers: Vec<(ContactId, Manner, Option<Timestamp>)>,
 }
 
 /// A recording on the disk of a node.
@@ -577,6 +661,12 @@ impl Call {
             }
             Verb::Reject { .. } | Verb::Hangup => Begun::Ends,
             Verb::Ring(_) => Begun::Next,
+        }
+    }
+
+    fn start_tape(&mut self, scene: &Scene<'_>, offer: OfferId) {
+        if let Some(recording) = self.partners.get(&offer).and_then(|partner| partner.record) {
+            self.tape = Some(Tape { recording, since: scene.now, voicemail: false });
         }
     }
 

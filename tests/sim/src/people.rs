@@ -71,6 +71,8 @@ pub enum Act {
     Unreachable(OfferId),
     /// Hangs up.
     HangUp(OfferId),
+    /// Does something with the call: holds, asks a colleague, transfers.
+    Works(OfferId),
     /// Goes home.
     Leave,
 }

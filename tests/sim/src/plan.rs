@@ -137,6 +137,8 @@ pub struct Plan {
     pub nodes: Vec<NodePlan>,
     /// Faults.
     pub faults: FaultPlan,
+    /// Something may fail.
+    pub has_faults: bool,
     /// The last call comes before this, milliseconds after the beginning.
     pub length_ms: i64,
 }
@@ -170,7 +172,7 @@ fn keys(rng: &mut Rng) -> VecDeque<String> {
     keys
 }
 
-fn manner(rng: &mut Rng) -> Manner {
+pub(crate) fn manner(rng: &mut Rng) -> Manner {
     let patience_ms = match rng.below(12) {
         0 => rng.between(10, 3_000),
         1 => rng.between(3_000, 20_000),
@@ -258,6 +260,7 @@ impl Plan {
             })
             .collect();
         let mut rate = |most: i64| if faults { rng.between(0, most) as u32 } else { 0 };
+        let has_faults = faults;
         let faults = FaultPlan {
             conflict_pm: rate(60),
             before_pm: rate(20),
@@ -268,6 +271,6 @@ impl Plan {
             crash_pm: rate(3),
             lost_answer_pm: rate(60),
         };
-        Self { tenants, callers, nodes, faults, length_ms }
+        Self { tenants, callers, nodes, faults, has_faults, length_ms }
     }
 }

@@ -3,6 +3,7 @@
 mod acts;
 mod audit;
 mod calls;
+mod floor;
 mod office;
 mod setup;
 mod tasks;
@@ -123,6 +124,8 @@ struct World {
     next_happening: u64,
     nodes: Vec<NodeSlot>,
     people: Vec<Person>,
+    /// Callers whose node lost power.
+    orphans: BTreeMap<ContactId, floor::Orphan>,
     /// Facts waiting for their consumer, by entity, in order.
     stream: BTreeMap<EntityKey, VecDeque<FactRow>>,
     deliveries: BTreeMap<u64, u32>,
@@ -309,9 +312,7 @@ impl World {
                 Happening::NotTaken { node, contact, offer, reason, status } => {
                     self.with_node(node, |n, scene| n.not_taken(scene, contact, offer, reason, status));
                 }
-                Happening::Command { node, command } => {
-                    self.with_node(node, |n, scene| n.command(scene, *command));
-                }
+                Happening::Command { node, command } => self.command(node, *command),
                 Happening::Act { person, act } => self.act(person, act),
                 Happening::Alive(slot) => self.alive(slot),
                 Happening::Crash(slot) => self.crash(slot),

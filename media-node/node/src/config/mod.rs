@@ -37,6 +37,18 @@ pub struct NodeSection {
     pub data_dir: PathBuf,
     /// After SIGTERM calls may go on for so long, seconds.
     pub drain_s: u64,
+    /// Shared by all nodes: signs calls from one to a phone of another. `None`: there are no others.
+    pub fleet_key: Option<FleetKey>,
+}
+
+/// A secret that nodes share.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FleetKey(pub String);
+
+impl std::fmt::Debug for FleetKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FleetKey(…)")
+    }
 }
 
 /// One listening socket.
@@ -137,19 +149,40 @@ pub struct CloudSection {
 }
 
 /// Where numbers outside are called.
-#[derive(Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TrunkSection {
-    /// `host:port` of the carrier; `None`: numbers cannot be called.
-    pub address: Option<SocketAddr>,
+    /// In the order in which they are tried; empty: numbers cannot be called.
+    pub gateways: Vec<Gateway>,
+    /// A number must begin with one of these; `+` allows every international one.
+    pub allow: Vec<String>,
+    /// Calls to outside at a time.
+    pub max_calls: usize,
+}
+
+/// A way to the telephone network.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Gateway {
+    /// Host name or address.
+    pub host: String,
+    /// UDP port.
+    pub port: u16,
     /// Digest user; empty: none.
     pub user: String,
     /// Its password.
     pub password: String,
 }
 
-impl std::fmt::Debug for TrunkSection {
+impl Gateway {
+    /// Where it is, unless that must be looked up.
+    pub fn address(&self) -> Option<SocketAddr> {
+        let ip = self.host.trim_start_matches('[').trim_end_matches(']');
+        ip.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, self.port))
+    }
+}
+
+impl std::fmt::Debug for Gateway {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TrunkSection").field("address", &self.address).field("user", &self.user).finish_non_exhaustive()
+        write!(f, "Gateway({}:{})", self.host, self.port)
     }
 }
 

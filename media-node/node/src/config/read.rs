@@ -8,14 +8,19 @@ use std::str::FromStr;
 use hotline_sip::api::Transport;
 
 use super::{
-    CloudSection, Config, HttpSection, Listen, LogSection, MediaSection, Network, NodeSection, SipSection, TrunkSection,
+    CloudSection, Config, FleetKey, Gateway, HttpSection, Listen, LogSection, MediaSection, Network, NodeSection,
+    SipSection, TrunkSection,
 };
+
+/// The shortest secret that nodes may share.
+const FLEET_KEY_CHARS: usize = 16;
 
 /// All settings with their defaults, as `--help` shows them.
 pub const EXAMPLE: &str = r#"[node]
 # id = "nod_01JD0000000000000000000000"   # made at the first start and kept in data_dir
 data_dir = "node-data"                    # the node's id and the recordings' spool
 drain_s = 600                             # after SIGTERM calls may go on for so long
+fleet_key = ""                            # the same secret on all nodes: they ring each other's phones
 
 [sip]
 listen = ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"]
@@ -47,10 +52,10 @@ node_queue_prefix = ""
 recordings_bucket = ""
 prompts_bucket = ""
 
-[trunk]
-address = ""                              # host:port for calls to outside numbers
-user = ""
-password = ""
+[trunk]                                   # calls to outside numbers
+gateways = []                             # "host:port" or "user:password@host:port", tried in this order
+allow = []                                # numbers must begin so, such as "+86"; "+" allows all
+max_calls = 50                            # to outside at a time
 
 [log]
 level = "info"
@@ -59,7 +64,7 @@ json = true
 
 /// The settings of each section.
 const KEYS: &[(&str, &[&str])] = &[
-    ("node", &["id", "data_dir", "drain_s"]),
+    ("node", &["id", "data_dir", "drain_s", "fleet_key"]),
     (
         "sip",
         &[
@@ -77,7 +82,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("media", &["bind", "advertise", "ports", "threads", "spool_limit_mb", "silence_s", "prompt_cache_mb"]),
     ("http", &["listen"]),
     ("cloud", &["ivr_function", "directory_function", "node_queue_prefix", "recordings_bucket", "prompts_bucket"]),
-    ("trunk", &["address", "user", "password"]),
+    ("trunk", &["gateways", "allow", "max_calls"]),
     ("log", &["level", "json"]),
 ];
 
@@ -195,6 +200,34 @@ impl Reader<'_> {
         value
     }
 
+    fn trunk(&mut self) -> TrunkSection {
+        let mut gateways = Vec::new();
+        for text in self.list("trunk", "gateways", &[]) {
+            match gateway(&text) {
+                Some(gateway) => gateways.push(gateway),
+                // The text may hold a password.
+                None => self.wrong("trunk", "gateways", "write host:port or user:password@host:port"),
+            }
+        }
+        let mut allow = Vec::new();
+        for text in self.list("trunk", "allow", &[]) {
+            let digits = text.strip_prefix('+').unwrap_or(&text);
+            if text.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+                self.wrong(
+                    "trunk",
+                    "allow",
+                    format_args!("{text:?}: write the first digits of numbers, such as \"+86\""),
+                );
+            }
+            allow.push(text);
+        }
+        if !gateways.is_empty() && allow.is_empty() {
+            self.wrong("trunk", "allow", "is empty: name the numbers that may be called, such as [\"+86\"]");
+        }
+        let max_calls = self.number("trunk", "max_calls", 50, 0, 1_000_000) as usize;
+        TrunkSection { gateways, allow, max_calls }
+    }
+
     fn unknown_keys(&mut self) {
         let mut unknown = Vec::new();
         for (section, value) in &self.table {
@@ -242,6 +275,22 @@ fn network(text: &str) -> Option<Network> {
     (prefix <= longest).then_some(Network { ip, prefix })
 }
 
+fn gateway(text: &str) -> Option<Gateway> {
+    let (account, place) = match text.rsplit_once('@') {
+        Some((account, place)) => (Some(account), place),
+        None => (None, text),
+    };
+    let (user, password) = match account {
+        Some(account) => account.split_once(':')?,
+        None => ("", ""),
+    };
+    let (host, port) = place.rsplit_once(':')?;
+    let v6 = host.starts_with('[') && host.ends_with(']');
+    let name = !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
+    let port: u16 = port.parse().ok().filter(|port| *port != 0)?;
+    (v6 || name).then(|| Gateway { host: host.into(), port, user: user.into(), password: password.into() })
+}
+
 fn ports(text: &str) -> Option<(u16, u16)> {
     let (first, last) = text.split_once('-')?;
     let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
@@ -262,7 +311,15 @@ impl Config {
             id: r.parsed("node", "id", "write an id such as nod_01JD0000000000000000000000"),
             data_dir: PathBuf::from(r.text("node", "data_dir", "node-data")),
             drain_s: r.number("node", "drain_s", 600, 0, 86_400),
+            fleet_key: Some(r.text("node", "fleet_key", "")).filter(|key| !key.is_empty()).map(FleetKey),
         };
+        if node.fleet_key.as_ref().is_some_and(|key| key.0.len() < FLEET_KEY_CHARS) {
+            r.wrong(
+                "node",
+                "fleet_key",
+                format_args!("is too short: write at least {FLEET_KEY_CHARS} random characters"),
+            );
+        }
 
         let mut sockets = Vec::new();
         for text in r.list("sip", "listen", &["udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"]) {
@@ -363,11 +420,7 @@ impl Config {
             }
         }
 
-        let trunk = TrunkSection {
-            address: r.parsed("trunk", "address", "write address:port, such as 192.0.2.4:5060"),
-            user: r.text("trunk", "user", ""),
-            password: r.text("trunk", "password", ""),
-        };
+        let trunk = r.trunk();
         let log = LogSection { level: r.text("log", "level", "info"), json: r.flag("log", "json", true) };
         if tracing_subscriber::EnvFilter::try_new(&log.level).is_err() {
             r.wrong("log", "level", "write error, warn, info, debug or trace");
@@ -417,6 +470,29 @@ mod tests {
         assert_eq!(config.sip.listen[1].address.port(), 7001);
         assert_eq!(config.sip.max_calls, 20);
         assert!(!config.log.json);
+    }
+
+    #[test]
+    fn gateways_and_the_fleets_key() {
+        let config = Config::read(
+            "[trunk]\ngateways = [\"192.0.2.4:5060\", \"me:p:w@x@sip.example:5070\"]\nallow = [\"+86\", \"110\"]\n",
+            &env(&[("HOTLINE_NODE_NODE_FLEET_KEY", "0123456789abcdef")]),
+        )
+        .unwrap();
+        let [first, second] = &config.trunk.gateways[..] else { panic!("{:?}", config.trunk) };
+        assert_eq!(first.address(), "192.0.2.4:5060".parse().ok());
+        assert_eq!((&second.user[..], &second.password[..]), ("me", "p:w@x"));
+        assert_eq!(second.address(), None);
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("p:w") && !shown.contains("abcdef"), "{shown}");
+        let wrong = |text: &str, part: &str| {
+            let errors = Config::read(text, &env(&[])).unwrap_err().to_string();
+            assert!(errors.contains(part), "{errors}");
+        };
+        wrong("[trunk]\ngateways = [\"192.0.2.4:5060\"]", "trunk.allow: is empty");
+        wrong("[trunk]\ngateways = [\"secret@x\"]", "trunk.gateways: write host:port");
+        wrong("[trunk]\nallow = [\"+86x\"]", "trunk.allow: \"+86x\": write the first digits");
+        wrong("[node]\nfleet_key = \"short\"", "node.fleet_key: is too short");
     }
 
     #[test]

@@ -6,14 +6,17 @@ use std::time::Instant;
 use hotline_base::ContactId;
 use hotline_rtp::CallKey;
 use hotline_rtp::api::MediaLegId;
-use hotline_session::{Arrival, DecisionFailure, DialError, Note, Now, OpenedLeg, Output, Session};
+use hotline_session::{Arrival, DecisionFailure, DialError, Note, Now, OpenedLeg, Outbound, Output, Session};
 use hotline_sip::api::{CallHandle, Command, Event, Invite};
-use hotline_wire::node::CallInput;
+use hotline_wire::legs::DialogRef;
+use hotline_wire::node::{CallInput, NodeCommand};
 
 use super::Worker;
+use super::routes::Outside;
 use crate::clock;
 use crate::decisions::Decider;
 use crate::dial;
+use crate::fleet::RING_HEADER;
 use crate::mailbox::Mail;
 use crate::metrics::Metrics;
 
@@ -26,6 +29,10 @@ pub(super) struct Entry {
     pub(super) armed: Option<Instant>,
     calls: Vec<CallHandle>,
     media: Vec<MediaLegId>,
+    pub(super) outside: Outside,
+    /// Places the contact's next call when the reports of this one are delivered: the command may
+    /// overtake the answer to the last of them.
+    pub(super) next: Option<Box<NodeCommand>>,
     arrived: Instant,
     did: String,
     sip_call_id: String,
@@ -36,6 +43,17 @@ pub(super) struct Entry {
 impl Worker {
     /// An INVITE: makes a session of it, or refuses it.
     pub(super) fn incoming(&mut self, call: CallHandle, invite: &Invite) {
+        if let Some(token) = header(invite, RING_HEADER) {
+            self.incoming_ring(call, invite, token);
+            return;
+        }
+        if header(invite, "Replaces").is_some() {
+            // RFC 3891 §3: 481 where there is no such dialog. Ours are not for callers to take over.
+            let status = if self.endpoint.replaced_call(invite).is_some() { 603 } else { 481 };
+            Metrics::add(&self.shared.metrics.calls_refused);
+            self.command(Command::Refuse { call, status, headers: Vec::new() });
+            return;
+        }
         let now = clock::now();
         let country_code = &self.shared.config.sip.country_code;
         let did = dial::normalise(&invite.uri_user, country_code);
@@ -62,6 +80,7 @@ impl Worker {
                 display_name: invite.from_name.clone(),
                 sip_call_id: invite.sip_call_id.clone(),
                 sdp: invite.sdp.clone(),
+                dialog: self.dialog_ref(call),
                 first_token: serial << 16,
             },
         );
@@ -74,16 +93,6 @@ impl Worker {
                 return;
             }
         };
-        Metrics::add(&self.shared.metrics.calls_started);
-        Metrics::add(&self.shared.metrics.calls);
-        Metrics::add(&self.shared.metrics.sessions);
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            self.slots.len() - 1
-        });
-        self.by_call.insert(call, slot);
-        self.by_serial.insert(serial, slot);
-        self.by_contact.insert(contact, slot);
         if traced {
             self.traced.insert(invite.sip_call_id.clone(), contact);
             let headers: String = invite.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
@@ -96,16 +105,72 @@ impl Worker {
             armed: None,
             calls: vec![call],
             media: Vec::new(),
+            outside: Outside::default(),
+            next: None,
             arrived: now.mono,
             did,
             sip_call_id: invite.sip_call_id.clone(),
             traced,
             answered: false,
         };
+        self.adopt(entry);
+    }
+
+    /// A session for a call that this node places.
+    pub(super) fn outgoing(&mut self, outbound: impl FnOnce(u64) -> Outbound, number: String) {
+        let now = clock::now();
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        let traced = self.shared.trace.wants(&number, "");
+        let session = Session::outbound(self.session_config.clone(), now, outbound(serial << 16));
+        Metrics::add(&self.shared.metrics.calls_placed);
+        let entry = Entry {
+            session,
+            serial,
+            armed: None,
+            calls: Vec::new(),
+            media: Vec::new(),
+            outside: Outside::default(),
+            next: None,
+            arrived: now.mono,
+            did: number,
+            sip_call_id: String::new(),
+            traced,
+            answered: false,
+        };
+        self.adopt(entry);
+    }
+
+    /// Takes a fresh session in and carries out what it asks for first.
+    fn adopt(&mut self, entry: Entry) {
+        Metrics::add(&self.shared.metrics.calls_started);
+        Metrics::add(&self.shared.metrics.calls);
+        Metrics::add(&self.shared.metrics.sessions);
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        for call in &entry.calls {
+            self.by_call.insert(*call, slot);
+        }
+        self.by_serial.insert(entry.serial, slot);
+        self.by_contact.insert(entry.session.contact(), slot);
         if let Some(place) = self.slots.get_mut(slot) {
             *place = Some(Box::new(entry));
         }
         self.with_slot(slot, |_, _| {});
+    }
+
+    /// What another node needs to take a call's leg over.
+    pub(super) fn dialog_ref(&self, call: CallHandle) -> Option<DialogRef> {
+        let view = self.endpoint.dialog(call)?;
+        Some(DialogRef {
+            sip_call_id: view.sip_call_id,
+            local_tag: view.local_tag,
+            remote_tag: view.remote_tag,
+            remote_target: view.remote_target.into(),
+            peer: dial::peer(view.peer),
+        })
     }
 
     /// Feeds the session of a contact.
@@ -128,6 +193,9 @@ impl Worker {
         }
         if over {
             self.forget(slot, &entry);
+            if let (Some(command), Some(mailbox)) = (entry.next, self.shared.mailboxes.get(self.index)) {
+                mailbox.post(Mail::Command(command));
+            }
             return;
         }
         if let Some(place) = self.slots.get_mut(slot) {
@@ -145,6 +213,7 @@ impl Worker {
         }
         self.by_serial.remove(&entry.serial);
         self.by_contact.remove(&entry.session.contact());
+        self.ended.add(entry.session.contact(), entry.session.last_seq());
         if entry.traced {
             self.traced.remove(&entry.sip_call_id);
         }
@@ -165,7 +234,7 @@ impl Worker {
                 let opened = self.open_media(slot, entry);
                 entry.session.media_opened(clock::now(), opened);
             }
-            Output::Dial { leg, target } => self.dial(slot, entry, leg, target),
+            Output::Dial { leg, target, attempt } => self.dial(slot, entry, leg, target, attempt),
             Output::Ask(input) => self.ask(entry, *input),
             Output::Load(keys) => self.load(entry, keys),
             Output::Spooled { recording, duration_ms, failure } => {
@@ -184,6 +253,9 @@ impl Worker {
             Command::Invite { call, .. } => Some(*call),
             _ => None,
         };
+        if let Command::Hangup { call, .. } = &command {
+            entry.outside.ended(*call);
+        }
         let Err(error) = self.endpoint.handle_command(Instant::now(), command) else {
             return;
         };
@@ -224,7 +296,7 @@ impl Worker {
                 let (decision, commands) = stand_alone.decide(&input);
                 entry.session.decided(clock::now(), input.seq, Ok(decision));
                 for command in commands {
-                    self.shared.mail_contact(command.contact, Mail::Command(command));
+                    self.shared.mail_contact(command.contact, Mail::Command(Box::new(command)));
                 }
             }
             Decider::Remote(decisions) => {
@@ -286,6 +358,12 @@ impl Worker {
             }
             Note::Company => Metrics::add(&metrics.company),
             Note::Dialing(_) => Metrics::add(&metrics.dials),
+            Note::NextWay(leg) => {
+                if let Some(gateway) = entry.outside.last_tried(*leg) {
+                    Metrics::add(&metrics.gateway_failovers);
+                    self.shared.gateways.failed(gateway, Instant::now());
+                }
+            }
             Note::Joined(_) => Metrics::add(&metrics.joins),
             Note::GivenUp { .. } => Metrics::add(&metrics.given_up),
             Note::CommandDropped(_) => Metrics::add(&metrics.commands_dropped),
@@ -316,6 +394,11 @@ impl Worker {
             tracing::debug!(contact = %entry.session.contact(), "{note}");
         }
     }
+}
+
+/// The value of a header.
+pub(super) fn header<'a>(invite: &'a Invite, name: &str) -> Option<&'a str> {
+    invite.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }
 
 /// The caller's number: what a trunk asserts counts more than what a caller writes (RFC 3325).

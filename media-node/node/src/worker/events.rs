@@ -20,8 +20,18 @@ impl Worker {
             Event::Registering { request, register } => self.register(request, &register),
             Event::Pinged { .. } | Event::Registration { .. } => {}
             other => {
-                if let Some(slot) = call_of(&other).and_then(|call| self.by_call.get(&call).copied()) {
-                    self.with_slot(slot, |session, now| session.handle_sip(now, other));
+                let Some(call) = call_of(&other) else { return };
+                let Some(other) = self.relay_event(call, other) else { return };
+                self.outside_call_event(&other);
+                let answered = matches!(other, Event::Answered { .. });
+                let dialog = if answered { self.dialog_ref(call) } else { None };
+                if let Some(slot) = self.by_call.get(&call).copied() {
+                    self.with_slot(slot, |session, now| {
+                        if let Some(dialog) = dialog {
+                            session.dialog_known(call, dialog);
+                        }
+                        session.handle_sip(now, other);
+                    });
                 }
             }
         }
@@ -78,6 +88,7 @@ fn call_of(event: &Event) -> Option<CallHandle> {
         Event::Incoming { call, .. }
         | Event::Cancelled { call }
         | Event::Confirmed { call, .. }
+        | Event::Trying { call }
         | Event::Progressed { call, .. }
         | Event::Answered { call, .. }
         | Event::Failed { call, .. }

@@ -2,6 +2,8 @@
 
 mod calls;
 mod events;
+mod placed;
+mod relays;
 mod routes;
 
 use std::cmp::Reverse;
@@ -11,7 +13,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hotline_base::ContactId;
+use hotline_base::{CommandId, ContactId};
 use hotline_rtp::EventReceiver;
 use hotline_rtp::api::{MediaEvent, MediaLegId};
 use hotline_session::SessionConfig;
@@ -21,9 +23,12 @@ use hotline_sip::{Endpoint, shard_of};
 use crate::clock;
 use crate::mailbox::Mail;
 use crate::metrics::Metrics;
+use crate::remembered::Remembered;
 use crate::shared::Shared;
 
 use calls::Entry;
+use relays::Relays;
+pub use routes::Wanted;
 
 /// Datagrams read of one socket before anything else gets its turn.
 const BATCH: usize = 64;
@@ -48,8 +53,19 @@ pub struct Worker {
     next_serial: u64,
     /// Calls whose messages are logged, by Call-ID.
     traced: HashMap<String, ContactId>,
+    /// Other nodes' calls to phones here.
+    relays: Relays,
+    /// Contacts whose end was reported, with the number of the last report.
+    ended: Remembered<ContactId, u32>,
+    /// Contacts that were reported as lost.
+    lost: Remembered<ContactId>,
+    /// Commands that placed calls.
+    placed: Remembered<CommandId>,
     stopped: bool,
 }
+
+/// Contacts and commands remembered, of each kind.
+const REMEMBERED: usize = 8_192;
 
 impl Worker {
     /// A worker around its endpoint.
@@ -76,6 +92,10 @@ impl Worker {
             // Serials of different workers must differ: they name media threads' work.
             next_serial: ((index as u64) << 40) | 1,
             traced: HashMap::new(),
+            relays: Relays::default(),
+            ended: Remembered::new(REMEMBERED),
+            lost: Remembered::new(REMEMBERED),
+            placed: Remembered::new(REMEMBERED),
             stopped: false,
         }
     }
@@ -207,11 +227,12 @@ impl Worker {
             Mail::Command(command) => {
                 Metrics::add(&self.shared.metrics.commands);
                 let contact = command.contact;
-                if self.by_contact.contains_key(&contact) {
-                    self.with_contact(contact, |session, now| session.command(now, command));
+                if self.waits_for_end(&command) {
+                    tracing::debug!(%contact, "the contact's next call waits for the end of this one");
+                } else if self.by_contact.contains_key(&contact) {
+                    self.with_contact(contact, |session, now| session.command(now, *command));
                 } else {
-                    Metrics::add(&self.shared.metrics.commands_dropped);
-                    tracing::debug!(%contact, id = %command.id, "a command for a call that is not here");
+                    self.command_without_call(*command);
                 }
             }
             Mail::Account { request, ha1 } => {
@@ -220,7 +241,7 @@ impl Worker {
             Mail::Loaded { contact, sounds } => {
                 self.with_contact(contact, |session, now| session.loaded(now, sounds));
             }
-            Mail::Resolved { contact, leg, uri, address } => self.resolved(contact, leg, uri, address),
+            Mail::Resolved { contact, leg, wanted, address } => self.resolved(contact, leg, *wanted, address),
             Mail::RefuseNewCalls(refuse) => {
                 let retry_after = self.endpoint.config().limits.retry_after_s;
                 self.endpoint.refuse_new_calls(refuse.then_some(retry_after));
@@ -230,6 +251,7 @@ impl Worker {
                 for contact in contacts {
                     self.with_contact(contact, |session, now| session.drain(now));
                 }
+                self.drain_relays();
             }
             Mail::Stop => self.stopped = true,
         }
@@ -248,6 +270,8 @@ impl Worker {
         };
         if let Some(slot) = slot.copied() {
             self.with_slot(slot, |session, now| session.handle_media(now, event));
+            self.pump();
+        } else if self.relay_media(&event) {
             self.pump();
         }
     }

@@ -69,6 +69,27 @@ pub(super) fn precise_sleeps() {
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_000, 0, 0, 0) };
 }
 
+/// How often this thread has slept and been woken since its start.
+pub(super) fn wakings() -> u64 {
+    // SAFETY: zero is a valid value of this plain structure.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the structure lives until the call returns.
+    let result = unsafe { libc::getrusage(libc::RUSAGE_THREAD, &mut usage) };
+    if result == 0 { usage.ru_nvcsw.max(0) as u64 } else { 0 }
+}
+
+/// Brings `bytes` of memory behind a reference into the cache, where this processor is known.
+pub(super) fn prefetch<T>(value: &T, bytes: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in 0..bytes.min(size_of::<T>()).div_ceil(64) {
+        let place = std::ptr::from_ref(value).cast::<i8>().wrapping_add(line * 64);
+        // SAFETY: a hint to the processor, which reads nothing that the program could see.
+        unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(place) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (value, bytes);
+}
+
 /// An epoll instance, level-triggered.
 #[derive(Debug)]
 pub(super) struct Epoll(OwnedFd);

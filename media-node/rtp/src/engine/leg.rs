@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::io::MediaSocket;
 use super::play::Play;
 use crate::api::{LegStats, MediaLegId, Remote};
 use crate::dtmf::{EventReceiver, EventSender};
@@ -10,6 +11,7 @@ use crate::g711::mean_level;
 use crate::goertzel::InbandReceiver;
 use crate::packet::{COMFORT_NOISE_PT, Header};
 use crate::rtcp::{self, Compound, MAX_REPORT_LEN, ReportBlock, SenderInfo};
+use crate::srtp::{RTCP_OVERHEAD, RTP_OVERHEAD, Srtp};
 use crate::stream::{Micros, Receiver, Sender, Verdict};
 
 /// Packets in order that a sender other than the one in the SDP must show.
@@ -67,36 +69,42 @@ pub(super) struct QuietWatch {
     pub last_voice: Micros,
 }
 
-/// State of a leg. `S` is its socket type.
+/// What every packet touches lies within so many bytes at the front of a [`Leg`].
+pub(super) const HOT_BYTES: usize = 384;
+
+/// State of a leg. `S` is its socket type. In the order written: what every packet touches first.
+#[repr(C, align(64))]
 pub(super) struct Leg<S> {
     pub id: MediaLegId,
-    pub sink: usize,
-    pub port: u16,
     pub rtp: S,
-    pub rtcp: S,
-    pub remote: Option<Remote>,
-    pub remote_since: Micros,
-    pub latch: Latch,
-    pub receiver: Receiver,
-    pub sender: Sender,
-    pub rejected: u64,
     pub peer: Option<u32>,
-    pub play: Option<Box<Play>>,
-    pub digits_out: Option<Box<EventSender>>,
-    pub digits_out_at: u32,
-    pub events: EventReceiver,
-    pub inband: Option<Box<InbandReceiver>>,
-    pub inband_forced: bool,
+    pub remote: Option<Remote>,
+    pub latch: Latch,
     pub secret: bool,
-    /// The newest event that began in secret: its last packets may come after the secrecy.
-    pub secret_event: Option<u32>,
+    pub silent_told: bool,
+    /// In the list of legs that are ticked every 20 ms.
+    pub ticking: bool,
+    pub inband_forced: bool,
     /// Slot of the recording and channel within it.
     pub recording: Option<(u32, u8)>,
     pub mix: Option<u32>,
-    /// In the list of legs that are ticked every 20 ms.
-    pub ticking: bool,
-    pub silent_told: bool,
+    pub inband: Option<Box<InbandReceiver>>,
+    pub play: Option<Box<Play>>,
+    pub digits_out: Option<Box<EventSender>>,
     pub quiet: Option<QuietWatch>,
+    /// What is heard and sent is protected.
+    pub srtp: Option<Box<Srtp>>,
+    pub receiver: Receiver,
+    pub sender: Sender,
+    pub rejected: u64,
+    pub rtcp: S,
+    pub sink: usize,
+    pub port: u16,
+    pub remote_since: Micros,
+    pub digits_out_at: u32,
+    pub events: EventReceiver,
+    /// The newest event that began in secret: its last packets may come after the secrecy.
+    pub secret_event: Option<u32>,
     pub next_stats: Micros,
     rtcp_from: Option<SocketAddr>,
     cname: [u8; 8],
@@ -150,6 +158,7 @@ impl<S> Leg<S> {
             ticking: false,
             silent_told: false,
             quiet: None,
+            srtp: None,
             next_stats: now,
             rtcp_from: None,
             cname,
@@ -341,6 +350,41 @@ impl<S> Leg<S> {
     }
 }
 
+/// Room for a protected packet: as long as one that is received, and its tag.
+const PROTECTED: usize = 2_048 + RTP_OVERHEAD;
+
+impl<S: MediaSocket> Leg<S> {
+    /// Sends an RTP packet, protected where the leg is. `false`: not taken.
+    pub fn send_rtp(&mut self, to: Option<SocketAddr>, datagram: &[u8]) -> bool {
+        let Some(srtp) = &mut self.srtp else {
+            return self.rtp.send(to, datagram);
+        };
+        let mut buffer = [0; PROTECTED];
+        let Some(front) = buffer.get_mut(..datagram.len()) else {
+            return false;
+        };
+        front.copy_from_slice(datagram);
+        match srtp.protect_rtp(&mut buffer, datagram.len()) {
+            Ok(length) => self.rtp.send(to, buffer.get(..length).unwrap_or_default()),
+            Err(_) => false,
+        }
+    }
+
+    /// Sends an RTCP packet, protected where the leg is.
+    pub fn send_rtcp(&mut self, to: SocketAddr, report: &[u8; MAX_REPORT_LEN], length: usize) {
+        let Some(srtp) = &mut self.srtp else {
+            self.rtcp.send(Some(to), report.get(..length).unwrap_or_default());
+            return;
+        };
+        let mut buffer = [0; MAX_REPORT_LEN + RTCP_OVERHEAD];
+        let (front, _) = buffer.split_at_mut(MAX_REPORT_LEN);
+        front.copy_from_slice(report);
+        if let Ok(length) = srtp.protect_rtcp(&mut buffer, length) {
+            self.rtcp.send(Some(to), buffer.get(..length).unwrap_or_default());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -376,6 +420,12 @@ mod tests {
 
     fn accepted(leg: &mut Leg<()>, from: &str, header: Header, now: Micros) -> bool {
         leg.admit(&header, Some(address(from)), now) != Admission::Rejected
+    }
+
+    #[test]
+    fn what_every_packet_touches_lies_at_the_front() {
+        let end = std::mem::offset_of!(Leg<std::net::UdpSocket>, rejected);
+        assert!(end <= HOT_BYTES && HOT_BYTES < end + 64, "HOT_BYTES should be {}", end.next_multiple_of(64));
     }
 
     #[test]

@@ -156,7 +156,7 @@ impl<S: MediaSocket> Shard<S> {
         }
         leg.sender.next_local(remote.law.payload_type(), FRAME_SAMPLES as u32, now).apply(&mut packet);
         leg.sender.sent(FRAME_SAMPLES);
-        let taken = leg.rtp.send(destination, &packet);
+        let taken = leg.send_rtp(destination, &packet);
         self.count_sent(taken);
     }
 }

@@ -4,6 +4,7 @@ mod events;
 mod io;
 mod leg;
 mod mix;
+mod pace;
 mod play;
 mod ports;
 mod recording;
@@ -73,8 +74,8 @@ pub struct MediaConfig {
     pub digits_at_start: bool,
     /// Most legs open at a time.
     pub max_legs: usize,
-    /// A busy thread waits so long between two looks at its sockets: several packets are then
-    /// taken at one waking, for a delay of half of it on average. 0: each packet wakes the thread.
+    /// A thread that every packet wakes waits so long between two looks at its sockets: several
+    /// are then taken at one waking, for a delay of half of it on average. 0: it never waits.
     pub coalesce_us: u32,
 }
 
@@ -92,7 +93,7 @@ impl Default for MediaConfig {
             stats_interval_ms: 5_000,
             digits_at_start: false,
             max_legs: 10_000,
-            coalesce_us: 250,
+            coalesce_us: 150,
         }
     }
 }
@@ -392,11 +393,13 @@ impl MediaHandle {
     pub fn send(&self, command: MediaCommand) -> Result<(), MediaError> {
         let leg = match &command {
             MediaCommand::SetRemote { leg, .. }
+            | MediaCommand::Secure { leg, .. }
             | MediaCommand::Play { leg, .. }
             | MediaCommand::StopPlay { leg }
             | MediaCommand::Bridge { a: leg, .. }
             | MediaCommand::Unbridge { leg }
             | MediaCommand::StartRecording { legs: crate::api::RecordLegs { left: leg, .. }, .. }
+            | MediaCommand::RecordLeg { leg, .. }
             | MediaCommand::WatchQuiet { leg, .. }
             | MediaCommand::InbandDigits { leg, .. }
             | MediaCommand::Secret { leg, .. }

@@ -1,4 +1,4 @@
-//! Recordings of a shard: packets in, records for the spool file out, every 200 ms.
+//! Recordings of a shard: packets in, records for the spool file out, every 400 ms.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,10 +6,13 @@ use std::sync::Arc;
 use super::io::MediaSocket;
 use super::shard::{Shard, Slot};
 use crate::align::Aligner;
-use crate::api::{Law, MediaEvent, RecordLegs, Token};
+use crate::api::{Law, MediaEvent, MediaLegId, RecordLegs, Token};
 use crate::spool::RecordingSlot;
 use crate::spool::format::{MAX_FRAMES, SpoolHeader, finish_record, start_frames};
 use crate::stream::Micros;
+
+/// Most legs of a recording at a time.
+const MAX_SOURCES: usize = 16;
 
 /// A recording under way.
 pub(super) struct Recording {
@@ -17,6 +20,7 @@ pub(super) struct Recording {
     /// Names it at the writer.
     id: u64,
     pub aligner: Aligner,
+    /// The leg of each of the aligner's sources.
     legs: Vec<Option<Slot>>,
     paused: bool,
     slot: Arc<RecordingSlot>,
@@ -111,6 +115,54 @@ impl<S: MediaSocket> Shard<S> {
         for slot in recording.legs.clone().into_iter().flatten() {
             self.mask_recording(slot, now);
         }
+    }
+
+    /// Adds a leg to a channel of a recording, or takes it out.
+    pub fn record_leg(&mut self, token: Token, leg: MediaLegId, channel: Option<u8>, now: Micros) {
+        let (Some(index), Some(slot)) = (self.recording_tokens.get(&token).copied(), self.slot_of(leg)) else {
+            return;
+        };
+        let current = self.leg(slot).and_then(|leg| leg.recording);
+        let Some(recording) = self.recordings.get_mut(index as usize).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        let source = match (channel, current) {
+            (None, Some((of, source))) if of == index => {
+                if let Some(place) = recording.legs.get_mut(usize::from(source)) {
+                    *place = None;
+                }
+                recording.aligner.mask(usize::from(source), false, now);
+                None
+            }
+            (Some(channel), None) => {
+                let channel = usize::from(channel);
+                let free =
+                    recording.aligner.sources().zip(&recording.legs).position(|(c, leg)| c == channel && leg.is_none());
+                let source = match free {
+                    Some(source) => source,
+                    None if recording.legs.len() >= MAX_SOURCES => return,
+                    None => match recording.aligner.add_source(channel) {
+                        Some(source) => {
+                            recording.legs.push(None);
+                            source
+                        }
+                        None => return,
+                    },
+                };
+                recording.aligner.restart(source);
+                recording.aligner.mask(source, false, now);
+                if let Some(place) = recording.legs.get_mut(source) {
+                    *place = Some(slot);
+                }
+                Some((index, source as u8))
+            }
+            // In it already, in another one, or in none.
+            _ => return,
+        };
+        if let Some(leg) = self.leg(slot) {
+            leg.recording = source;
+        }
+        self.mask_recording(slot, now);
     }
 
     /// Brings the mask of a leg's channel up to date with the pause and the leg's secrecy.

@@ -22,6 +22,11 @@ impl<S: MediaSocket> Shard<S> {
         let Some(leg) = self.legs.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
             return;
         };
+        let plain = match &mut leg.srtp {
+            Some(srtp) => srtp.unprotect_rtp(datagram).unwrap_or(0),
+            None => datagram.len(),
+        };
+        let datagram = datagram.get_mut(..plain).unwrap_or_default();
         let header = Header::read(datagram);
         let admission = header.as_ref().map_or(Admission::Rejected, |header| leg.admit(header, from, now));
         let (Some(header), Admission::Accepted { kind, latched, restart }) = (header, admission) else {
@@ -172,7 +177,7 @@ impl<S: MediaSocket> Shard<S> {
         let patch = leg.sender.next_relayed(header, payload_type, event_pt.is_some(), now);
         let Some(patch) = patch else { return };
         patch.apply(datagram);
-        if leg.rtp.send(destination, datagram) {
+        if leg.send_rtp(destination, datagram) {
             self.counters.sent += 1;
         } else {
             self.counters.send_failures += 1;
@@ -192,8 +197,14 @@ impl<S: MediaSocket> Shard<S> {
     /// Takes an RTCP datagram that arrived at a leg.
     pub fn rtcp(&mut self, slot: Slot, datagram: &[u8], from: SocketAddr, now: Micros) {
         let now_ntp = rtcp::ntp(self.config.wall_start_us + now);
-        if let Some(leg) = self.leg(slot) {
+        let Some(leg) = self.leg(slot) else { return };
+        let Some(srtp) = &mut leg.srtp else {
             leg.receive_rtcp(datagram, from, now, now_ntp);
+            return;
+        };
+        let mut plain = datagram.to_vec();
+        if let Ok(length) = srtp.unprotect_rtcp(&mut plain) {
+            leg.receive_rtcp(plain.get(..length).unwrap_or_default(), from, now, now_ntp);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::events::EventSender;
 use super::io::MediaSocket;
-use super::leg::{Latch, Leg, QuietWatch};
+use super::leg::{HOT_BYTES, Latch, Leg, QuietWatch};
 use super::mix::Mix;
 use super::play::Play;
 use super::recording::Recording;
@@ -16,6 +16,7 @@ use crate::api::{MediaCommand, MediaEvent, MediaLegId, Remote, Sound, Token};
 use crate::dtmf::EventSender as DigitSender;
 use crate::goertzel::{InbandReceiver, key_tones};
 use crate::spool::{Spool, SpoolWriter};
+use crate::srtp::Srtp;
 use crate::stream::Micros;
 
 /// What a shard is told once.
@@ -108,6 +109,22 @@ impl<S: MediaSocket> Shard<S> {
         self.legs.get_mut(slot as usize)?.as_deref_mut()
     }
 
+    /// A packet for this leg is taken soon.
+    pub fn prefetch(&self, slot: Slot) {
+        if let Some(Some(leg)) = self.legs.get(slot as usize) {
+            super::io::prefetch(&**leg, HOT_BYTES);
+        }
+    }
+
+    /// A packet for this leg is taken next: so its peer sends one.
+    pub fn prefetch_peer(&self, slot: Slot) {
+        if let Some(Some(leg)) = self.legs.get(slot as usize)
+            && let Some(peer) = leg.peer
+        {
+            self.prefetch(peer);
+        }
+    }
+
     pub fn slot_of(&self, id: MediaLegId) -> Option<Slot> {
         self.by_id.get(&id).copied()
     }
@@ -127,6 +144,14 @@ impl<S: MediaSocket> Shard<S> {
     pub fn command(&mut self, command: MediaCommand, now: Micros) {
         match command {
             MediaCommand::SetRemote { leg, remote } => self.set_remote(leg, remote, now),
+            MediaCommand::Secure { leg, keys } => {
+                if let Some(leg) = self.slot_of(leg).and_then(|slot| self.leg(slot)) {
+                    let same = keys.as_ref().zip(leg.srtp.as_ref()).is_some_and(|(keys, srtp)| srtp.has(keys));
+                    if !same {
+                        leg.srtp = keys.map(|keys| Box::new(Srtp::new(&keys)));
+                    }
+                }
+            }
             MediaCommand::Play { leg, token, sounds, looped } => self.play(leg, Play::new(Some(token), sounds, looped)),
             MediaCommand::StopPlay { leg } => self.stop_play(leg),
             MediaCommand::Bridge { a, b } => self.bridge(a, b),
@@ -139,6 +164,7 @@ impl<S: MediaSocket> Shard<S> {
                 self.start_recording(token, legs, spool, &meta, now)
             }
             MediaCommand::PauseRecording { token, paused } => self.pause_recording(token, paused, now),
+            MediaCommand::RecordLeg { token, leg, channel } => self.record_leg(token, leg, channel, now),
             MediaCommand::StopRecording { token } => {
                 if let Some(index) = self.recording_tokens.get(&token).copied() {
                     self.finish_recording(index, now);

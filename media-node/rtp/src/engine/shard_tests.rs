@@ -15,6 +15,7 @@ use crate::packet::{HEADER_LEN, Header, Patch};
 use crate::rtcp;
 use crate::spool::tests::Scratch;
 use crate::spool::{Spool, SpoolWriter};
+use crate::srtp::{MasterKey, Srtp, SrtpKeys, Suite};
 use crate::stream::Micros;
 use std::net::SocketAddr;
 
@@ -174,6 +175,47 @@ fn a_prompt_is_paced_and_its_end_is_told_when_it_was_heard() {
     world.command(MediaCommand::Play { leg, token: Token(6), sounds: vec![], looped: true });
     world.run_ms(40);
     assert_eq!(world.told(), [MediaEvent::PlayEnded { leg, token: Token(6) }]);
+}
+
+#[test]
+fn a_protected_leg_is_joined_with_a_plain_one() {
+    let mut world = World::new(2);
+    let master = |byte| MasterKey { key: [byte; 16], salt: [byte; 14] };
+    let keys = SrtpKeys { suite: Suite::Aes128Sha1Tag80, inbound: master(1), outbound: master(2) };
+    let phone = SrtpKeys { inbound: master(2), outbound: master(1), ..keys.clone() };
+    let mut phone = Srtp::new(&phone);
+    let (secure, plain) = (MediaLegId(0), MediaLegId(1));
+    world.command(MediaCommand::Secure { leg: secure, keys: Some(Box::new(keys.clone())) });
+    world.command(MediaCommand::Bridge { a: secure, b: plain });
+    for sequence in 1..=5 {
+        let said = packet(0, sequence, u32::from(sequence) * 160, &[sequence as u8; 160]);
+        let mut secret = [&said[..], &[0; 10]].concat();
+        assert_eq!(phone.protect_rtp(&mut secret, said.len()), Ok(182));
+        world.hear(0, secret.clone());
+        world.hear(0, secret);
+        world.hear(0, said);
+        world.hear(1, packet(0, sequence, u32::from(sequence) * 160, &[0x80 + sequence as u8; 160]));
+        // The same keys in a new description do not start the counters anew.
+        world.command(MediaCommand::Secure { leg: secure, keys: Some(Box::new(keys.clone())) });
+    }
+    let heard: Vec<u8> = world.rtp[1].borrow().iter().map(|(_, datagram)| datagram[HEADER_LEN]).collect();
+    assert_eq!(heard, [1, 2, 3, 4, 5], "each once, and nothing that came unprotected");
+    let mut sent: Vec<Vec<u8>> = world.rtp[0].borrow().iter().map(|(_, datagram)| datagram.clone()).collect();
+    let mut heard = Vec::new();
+    for datagram in &mut sent {
+        assert_eq!(phone.unprotect_rtp(datagram), Ok(HEADER_LEN + 160));
+        heard.push(datagram[HEADER_LEN]);
+    }
+    assert_eq!(heard, [0x81, 0x82, 0x83, 0x84, 0x85]);
+    world.run_ms(5_200);
+    let mut report = world.rtcp[0].borrow().first().unwrap().1.clone();
+    let length = phone.unprotect_rtcp(&mut report).unwrap();
+    assert!(rtcp::read(&report[..length], 0).unwrap().sender.is_some());
+    let rejected = world.told().into_iter().find_map(|event| match event {
+        MediaEvent::Stats { leg, stats, .. } if leg == secure => Some((stats.packets, stats.rejected)),
+        _ => None,
+    });
+    assert_eq!(rejected, Some((5, 10)));
 }
 
 #[test]

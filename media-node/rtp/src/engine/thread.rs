@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::io::{Epoll, Timer, Wake};
 use super::leg::{Latch, Leg};
+use super::pace::Pace;
 use super::ports::PortPool;
 use super::shard::{Shard, Slot};
 use super::tick::TICK_US;
@@ -23,8 +24,6 @@ const MAX_EVENTS: usize = 512;
 /// Ticks made up after a stall: half a second. What is older is silence.
 const MAX_TICKS: u64 = 100;
 
-/// From so many legs on a thread has a packet to relay more often than it is worth waking for.
-const BUSY_LEGS: usize = 64;
 /// With so many packets at one waking there is nothing to gain by waiting for more.
 const BUSY_EVENTS: usize = 32;
 
@@ -117,6 +116,11 @@ impl Drop for Alive<'_> {
     }
 }
 
+/// The leg's slot in the key of one of its sockets.
+fn slot_of(key: u64) -> Slot {
+    ((key & 0xFFFF_FFFF) >> 1) as Slot
+}
+
 pub(super) struct Thread {
     pub shared: Arc<Shared>,
     pub ports: Arc<Mutex<PortPool>>,
@@ -153,12 +157,21 @@ impl Thread {
         let mut events = vec![libc::epoll_event { events: 0, u64: 0 }; MAX_EVENTS];
         let mut buffer = [0u8; MAX_DATAGRAM];
         let mut messages = VecDeque::new();
+        let mut pace = Pace::default();
         super::io::precise_sleeps();
         loop {
             let count = self.epoll.wait(&mut events).len();
             let now = self.now();
             let (mut woken, mut ticks) = (false, 0);
-            for event in events.iter().take(count) {
+            let keys = events.get(..count).unwrap_or_default();
+            for (index, event) in keys.iter().enumerate() {
+                // What the next packets need is brought into the cache while this one is in the kernel.
+                if let Some(next) = keys.get(index + 1) {
+                    self.shard.prefetch_peer(slot_of(next.u64));
+                }
+                if let Some(next) = keys.get(index + 2) {
+                    self.shard.prefetch(slot_of(next.u64));
+                }
                 match event.u64 {
                     KEY_WAKE => woken = true,
                     KEY_TIMER => ticks = self.timer.passed(),
@@ -168,13 +181,15 @@ impl Thread {
             for _ in 0..ticks.min(MAX_TICKS) {
                 self.shard.tick(now);
             }
+            pace.took(count);
             if ticks > 0 {
                 self.publish();
+                pace.passed(ticks, super::io::wakings);
             }
             if woken && !self.drain(&mut messages, now) {
                 break;
             }
-            if count < BUSY_EVENTS && self.shard.open_legs() >= BUSY_LEGS && !self.coalesce.is_zero() {
+            if count < BUSY_EVENTS && pace.sleeps() && !self.coalesce.is_zero() {
                 std::thread::sleep(self.coalesce);
             }
         }
@@ -213,7 +228,7 @@ impl Thread {
     }
 
     fn receive(&mut self, key: u64, buffer: &mut [u8], now: Micros) {
-        let slot = ((key & 0xFFFF_FFFF) >> 1) as Slot;
+        let slot = slot_of(key);
         let Some(leg) = self.shard.leg(slot).filter(|leg| leg.id.0 & 0x7FFF_FFFF == key >> 32) else {
             return;
         };

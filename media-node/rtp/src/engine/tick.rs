@@ -14,8 +14,8 @@ use crate::stream::Micros;
 pub(super) const TICK_US: u32 = 5_000;
 /// Ticks in a frame: legs are spread over so many groups.
 const FRAME_TICKS: usize = 4;
-/// Ticks between two writes of a recording: 200 ms.
-const FLUSH_TICKS: usize = 40;
+/// Ticks between two writes of a recording: 400 ms, for which the aligner has room.
+const FLUSH_TICKS: usize = 80;
 /// Ticks between two looks at a leg: 100 ms.
 const CARE_TICKS: usize = 20;
 
@@ -42,9 +42,10 @@ impl Default for Wheel {
 }
 
 impl Wheel {
-    /// A recording is written from now on; recordings are spread over the ticks.
+    /// A recording is written from now on; recordings are spread over the ticks, but several share
+    /// one, so that the writer is woken for them once.
     pub fn add_recording(&mut self, index: u32, id: u64) {
-        self.next_flush = (self.next_flush + 1) % FLUSH_TICKS;
+        self.next_flush = (self.next_flush + FRAME_TICKS) % FLUSH_TICKS;
         if let Some(list) = self.recordings.get_mut(self.next_flush) {
             list.push((index, id));
         }
@@ -122,7 +123,7 @@ impl<S: MediaSocket> Shard<S> {
             if let (Ok(destination), Ok(header)) = (leg.destination(), header.try_into()) {
                 leg.sender.next_local(remote.law.payload_type(), FRAME_SAMPLES as u32, now).write(header);
                 leg.sender.sent(FRAME_SAMPLES);
-                let taken = leg.rtp.send(destination, &packet);
+                let taken = leg.send_rtp(destination, &packet);
                 self.count_sent(taken);
             } else {
                 leg.sender.forget_relay();
@@ -164,7 +165,7 @@ impl<S: MediaSocket> Shard<S> {
             };
             leg.sender.next_event(payload_type, leg.digits_out_at, first).apply(&mut packet);
             leg.sender.sent(4);
-            let taken = leg.rtp.send(destination, &packet);
+            let taken = leg.send_rtp(destination, &packet);
             self.count_sent(taken);
         }
     }
@@ -186,7 +187,7 @@ impl<S: MediaSocket> Shard<S> {
             stats = Some(leg.stats());
             let mut buffer = [0; MAX_REPORT_LEN];
             if let Some((length, to)) = leg.report(&mut buffer, now, rtcp::ntp(wall)) {
-                leg.rtcp.send(Some(to), buffer.get(..length).unwrap_or_default());
+                leg.send_rtcp(to, &buffer, length);
             }
         }
         self.report(slot, press);

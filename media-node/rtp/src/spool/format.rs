@@ -26,25 +26,9 @@ const MAX_BODY: usize = 64 * 1024;
 /// Most frames in a record.
 pub const MAX_FRAMES: usize = 100;
 
-const CRC_TABLE: [u32; 256] = {
-    let mut table = [0; 256];
-    let mut index = 0;
-    while index < 256 {
-        let mut value = index as u32;
-        let mut bit = 0;
-        while bit < 8 {
-            value = if value & 1 == 1 { (value >> 1) ^ 0xEDB8_8320 } else { value >> 1 };
-            bit += 1;
-        }
-        table[index] = value;
-        index += 1;
-    }
-    table
-};
-
 /// CRC-32 (ISO-HDLC).
 fn crc(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0, |crc, byte| (crc >> 8) ^ CRC_TABLE[((crc ^ u32::from(*byte)) & 255) as usize])
+    crc32fast::hash(bytes)
 }
 
 /// The first thing in a spool file.

@@ -9,7 +9,7 @@ mod upload;
 mod writer;
 
 use std::collections::BTreeMap;
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -43,7 +43,8 @@ pub struct Spool {
     limit_bytes: u64,
     min_free_bytes: u64,
     used: AtomicU64,
-    files: Mutex<BTreeMap<PathBuf, FileState>>,
+    /// By path as text: comparing paths part by part is many times slower.
+    files: Mutex<BTreeMap<OsString, FileState>>,
     /// Locked as long as this process uses the folder; a crash unlocks it too.
     _lock: File,
 }
@@ -74,7 +75,7 @@ impl Spool {
                 let bytes = entry.metadata()?.len();
                 used += bytes;
                 files.insert(
-                    path,
+                    path.into_os_string(),
                     FileState { bytes, closed: Some(Some("the node stopped during the recording".into())) },
                 );
             }
@@ -132,44 +133,44 @@ impl Spool {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<PathBuf, FileState>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<OsString, FileState>> {
         self.files.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// A file of this process begins; `false` where the name is taken.
     pub(crate) fn begin(&self, path: &Path) -> bool {
         let mut files = self.lock();
-        if files.contains_key(path) {
+        if files.contains_key(path.as_os_str()) {
             return false;
         }
-        files.insert(path.to_path_buf(), FileState::default());
+        files.insert(path.into(), FileState::default());
         true
     }
 
     pub(crate) fn wrote(&self, path: &Path, bytes: u64) {
         self.used.fetch_add(bytes, Ordering::Relaxed);
-        if let Some(file) = self.lock().get_mut(path) {
+        if let Some(file) = self.lock().get_mut(path.as_os_str()) {
             file.bytes += bytes;
         }
     }
 
     pub(crate) fn close(&self, path: &Path, failure: Option<String>) {
-        if let Some(file) = self.lock().get_mut(path) {
+        if let Some(file) = self.lock().get_mut(path.as_os_str()) {
             file.closed = Some(failure);
         }
     }
 
     pub(crate) fn state(&self, path: &Path) -> Option<FileState> {
-        self.lock().get(path).cloned()
+        self.lock().get(path.as_os_str()).cloned()
     }
 
     pub(crate) fn paths(&self) -> Vec<PathBuf> {
-        self.lock().keys().cloned().collect()
+        self.lock().keys().map(PathBuf::from).collect()
     }
 
     /// Forgets a file that is gone.
     pub(crate) fn forget(&self, path: &Path) {
-        if let Some(file) = self.lock().remove(path) {
+        if let Some(file) = self.lock().remove(path.as_os_str()) {
             let _ = self
                 .used
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| Some(used.saturating_sub(file.bytes)));

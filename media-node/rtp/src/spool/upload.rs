@@ -5,6 +5,7 @@
 //! local files: call them where blocking is allowed.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -105,7 +106,7 @@ struct Entry {
 pub struct Uploader {
     spool: Arc<Spool>,
     config: UploaderConfig,
-    entries: BTreeMap<PathBuf, Entry>,
+    entries: BTreeMap<OsString, Entry>,
     /// The file to look at first next time: everyone gets a turn.
     turn: Option<PathBuf>,
     events: Vec<UploadEvent>,
@@ -141,13 +142,13 @@ impl Uploader {
         }
         let mut paths = self.spool.paths();
         if let Some(turn) = &self.turn {
-            let split = paths.partition_point(|path| path <= turn);
+            let split = paths.partition_point(|path| path.as_os_str() <= turn.as_os_str());
             paths.rotate_left(split);
         }
         for path in paths {
             if self
                 .entries
-                .get(&path)
+                .get(path.as_os_str())
                 .is_some_and(|entry| entry.told || entry.flight.is_some() || entry.not_before_ms > now_ms)
             {
                 continue;
@@ -165,13 +166,13 @@ impl Uploader {
     }
 
     fn work_of(&mut self, path: &Path) -> Result<Option<UploadWork>, String> {
-        if !self.entries.contains_key(path) {
+        if !self.entries.contains_key(path.as_os_str()) {
             let Some(entry) = open(path, &self.spool, self.config.chunk_frames)? else {
                 return Ok(None);
             };
-            self.entries.insert(path.to_path_buf(), entry);
+            self.entries.insert(path.into(), entry);
         }
-        let Some(entry) = self.entries.get_mut(path) else {
+        let Some(entry) = self.entries.get_mut(path.as_os_str()) else {
             return Ok(None);
         };
         let (flight, key, body, content_type) = if entry.manifest_due {
@@ -236,7 +237,7 @@ impl Uploader {
     }
 
     fn complete(&mut self, path: &Path) {
-        let Some(entry) = self.entries.get_mut(path) else {
+        let Some(entry) = self.entries.get_mut(path.as_os_str()) else {
             return;
         };
         entry.told = true;
@@ -264,7 +265,7 @@ impl Uploader {
     }
 
     fn remove(&mut self, path: &Path) {
-        self.entries.remove(path);
+        self.entries.remove(path.as_os_str());
         // The state goes last: a crash in between finds a state without a spool, which is nothing.
         let _ = fs::remove_file(path);
         let _ = fs::remove_file(path.with_extension(STATE_SUFFIX));
@@ -273,7 +274,7 @@ impl Uploader {
 
     /// A file that cannot be read stays on the disk under another name, for a person to look at.
     fn set_aside(&mut self, path: &Path, reason: String, now_ms: u64) {
-        if let Some(entry) = self.entries.get_mut(path) {
+        if let Some(entry) = self.entries.get_mut(path.as_os_str()) {
             // The recording is known: its file may be readable again (an I/O error).
             entry.failures = entry.failures.saturating_add(1);
             entry.not_before_ms = now_ms.saturating_add(self.config.retry_max_ms);

@@ -6,7 +6,7 @@ use hotline_sip::api::Command;
 use hotline_wire::node::{Announcement, EndCause, Prompt, Verb, VerbResult};
 use std::time::Instant;
 
-use super::{BEEP, RING_BACK, Running, State, Step, ended, lasting_prompts, missing_prompt, next_digit, take_digit};
+use super::{BEEP, RING_BACK, Running, State, Step, ended, missing_prompt, next_digit, take_digit};
 use crate::session::{CallerState, Session};
 use crate::sounds::{Resolved, prompts_of};
 use crate::types::Note;
@@ -86,7 +86,9 @@ impl Session {
         if self.caller.state == CallerState::Answered {
             self.end(EndCause::Script, None);
         } else {
-            self.sip(Command::Refuse { call: self.caller.call, status, headers: Vec::new() });
+            if let Some(call) = self.caller.call {
+                self.sip(Command::Refuse { call, status, headers: Vec::new() });
+            }
             self.caller_gone(EndCause::Script);
         }
     }
@@ -100,7 +102,7 @@ impl Session {
             return false;
         };
         match self.caller.state {
-            CallerState::Ended => false,
+            CallerState::Ended | CallerState::Absent => false,
             CallerState::Answered => self.caller.description.is_some(),
             CallerState::Early => true,
             CallerState::Arriving => {
@@ -237,8 +239,8 @@ impl Session {
     pub(crate) fn new_announcements(&mut self, new: Vec<Announcement>) {
         let kept = self.script.iter().flat_map(|s| s.verbs.iter().flat_map(prompts_of));
         let said = new.iter().flat_map(|a| a.prompts.iter());
-        let lasting = lasting_prompts(self.fallback.as_ref(), &self.partners);
-        self.sounds.keep_only(kept.chain(said.clone()).chain(lasting));
+        let lasting: Vec<_> = self.lasting_prompts().cloned().collect();
+        self.sounds.keep_only(kept.chain(said.clone()).chain(&lasting));
         let fetch = self.sounds.want(said);
         self.load(fetch);
         let fresh = self.first_due(&new);
@@ -273,7 +275,7 @@ impl Session {
         let Verb::Record { max_ms, silence_ms, .. } = verb else {
             return Step::Next(VerbResult::Done);
         };
-        self.start_recording(recording, None);
+        self.record_voicemail(recording);
         if *silence_ms > 0 {
             self.watch_quiet(*silence_ms);
         }

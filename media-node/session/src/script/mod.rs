@@ -4,11 +4,12 @@ mod begin;
 
 use hotline_base::{RecordingId, Redacted};
 use hotline_rtp::api::{Sound, Token};
-use hotline_wire::node::{Announcement, CallEvent, EndCause, Fallback, MediaScript, Prompt, Verb, VerbResult};
+use hotline_wire::node::{Announcement, CallEvent, EndCause, MediaScript, Prompt, Verb, VerbResult};
 use std::time::{Duration, Instant};
 
-use crate::partners::Partner;
-use crate::session::Session;
+use crate::arrange::music_of;
+use crate::partners::Purpose;
+use crate::session::{CallerState, Session};
 use crate::sounds::{Resolved, prompts_of};
 use crate::types::{LegNo, Note};
 
@@ -88,7 +89,7 @@ enum Step {
 impl Session {
     /// Replaces what runs. The same script again changes nothing while it runs.
     pub(crate) fn new_script(&mut self, label: String, verbs: MediaScript) {
-        if self.caller_left() || verbs.is_empty() {
+        if matches!(self.caller.state, CallerState::Ended | CallerState::Absent) || verbs.is_empty() {
             return;
         }
         if let Some(running) = &self.script
@@ -97,10 +98,16 @@ impl Session {
         {
             return;
         }
+        let number = script_number(&label);
+        if number.is_some() && number <= self.last_script {
+            self.note(Note::CommandDropped("a script that is out of date"));
+            return;
+        }
+        self.last_script = number.or(self.last_script);
         self.leave_verb();
         self.release_joined(EndCause::Command);
-        let keep = verbs.iter().flat_map(prompts_of);
-        self.sounds.keep_only(keep.chain(lasting_prompts(self.fallback.as_ref(), &self.partners)));
+        let lasting: Vec<Prompt> = self.lasting_prompts().cloned().collect();
+        self.sounds.keep_only(verbs.iter().flat_map(prompts_of).chain(&lasting));
         let fetch = self.sounds.want(verbs.iter().flat_map(prompts_of));
         self.load(fetch);
         self.script = Some(Running { label, verbs, at: 0, state: State::Begin, last: VerbResult::Done, failed: None });
@@ -130,7 +137,7 @@ impl Session {
         let state = std::mem::replace(&mut running.state, State::Begin);
         match state {
             State::Gathering { .. } if secret => self.secret(false),
-            State::Recording { .. } => self.stop_recording_with(None),
+            State::Recording { .. } => self.stop_voicemail_recording(),
             State::Partner { leg } => self.hang_up_partner(leg, EndCause::Command),
             _ => {}
         }
@@ -309,7 +316,7 @@ impl Session {
         {
             self.watch_quiet(0);
         }
-        self.stop_recording_with(None);
+        self.stop_voicemail_recording();
         if let Some(state) = self.state() {
             *state = State::RecordingStopping;
         }
@@ -342,6 +349,7 @@ impl Session {
             *state = State::Begin;
         }
         self.whispers_loaded();
+        self.start_tunes();
     }
 
     /// Time limits of the verb at hand.
@@ -390,10 +398,24 @@ impl Session {
     }
 }
 
-/// Prompts that outlive a script: the fallback's and the whispers'.
-fn lasting_prompts<'a>(fallback: Option<&'a Fallback>, partners: &'a [Partner]) -> impl Iterator<Item = &'a Prompt> {
-    let fallback = fallback.into_iter().flat_map(|f| f.apology.iter().chain(std::iter::once(&f.music)));
-    fallback.chain(partners.iter().flat_map(|p| p.whisper()))
+impl Session {
+    /// Prompts that outlive a script: the fallback's, the whispers', the music of arrangements.
+    pub(crate) fn lasting_prompts(&self) -> impl Iterator<Item = &Prompt> {
+        let fallback = self.fallback.iter().flat_map(|f| f.apology.iter().chain(std::iter::once(&f.music)));
+        let whispers = self.partners.iter().flat_map(|p| p.whisper());
+        let to_come = self.partners.iter().filter_map(|p| match &p.purpose {
+            Purpose::Agent(agent) => agent.arrange.as_ref(),
+            _ => None,
+        });
+        let music = self.arrangement.iter().chain(to_come).flat_map(music_of);
+        fallback.chain(whispers).chain(music)
+    }
+}
+
+/// The number that a label begins with: `3:main/menu`.
+fn script_number(label: &str) -> Option<u64> {
+    let (number, _) = label.split_once(':')?;
+    number.parse().ok()
 }
 
 /// The result of a verb whose prompts were played as far as they exist.

@@ -59,13 +59,18 @@ fn audio(out: &mut String, local: &Local, laws: &[Law], dtmf_pt: Option<u8>, dir
 
 /// An offer with `first` before the other law, so that a peer that shares it needs no transcoding.
 pub fn offer(local: &Local, first: Law) -> Bytes {
+    offer_with(local, first, Direction::SendRecv)
+}
+
+/// The same with a direction of its own, as for a hold that is passed on.
+pub fn offer_with(local: &Local, first: Law, direction: Direction) -> Bytes {
     let laws = match first {
         Law::Mu => [Law::Mu, Law::A],
         Law::A => [Law::A, Law::Mu],
     };
     let mut out = String::with_capacity(384);
     head(&mut out, local);
-    audio(&mut out, local, &laws, Some(OUR_DTMF_PT), Direction::SendRecv);
+    audio(&mut out, local, &laws, Some(OUR_DTMF_PT), direction);
     Bytes::from(out)
 }
 

@@ -6,7 +6,7 @@
 mod build;
 mod parse;
 
-pub use build::{Local, answer, offer};
+pub use build::{Local, answer, offer, offer_with};
 pub use parse::parse;
 
 use hotline_rtp::api::{Law, Remote};

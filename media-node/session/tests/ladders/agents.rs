@@ -385,8 +385,7 @@ fn early_audio_of_a_transfer_reaches_the_caller() {
     bridge 1 2
 call 2 200
     media 2: 192.0.2.20:6000 A
-    200 [20002 RTP/AVP 8 101]
-    bridge 1 2",
+    200 [20002 RTP/AVP 8 101]",
     );
 }
 

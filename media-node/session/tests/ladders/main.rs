@@ -1,23 +1,32 @@
 //! Calls as ladders in virtual time: what went in on the left, what came out indented.
 
 mod agents;
+mod arranged;
 mod ivr;
+mod outbound;
+mod refer;
+mod relay;
 mod trouble;
 mod voicemail;
+mod walks;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hotline_base::{AgentId, CommandId, ContactId, Lang, NodeId, OfferId, RecordingId, TenantId, Timestamp};
-use hotline_rtp::api::{MediaCommand, MediaEvent, MediaLegId, Sound, Token};
+use hotline_rtp::api::{HeardBy, MediaCommand, MediaEvent, MediaLegId, Sound, Token};
 use hotline_sip::api::{CallHandle, Command, Event, Path, Transport};
 use hotline_wire::node::{
     Announcement, CallEvent, CallInput, Decision, Fallback, MediaScript, NodeAction, NodeCommand, Prompt, RingAgent,
     Verb,
 };
 
-use hotline_session::{Arrival, DecisionFailure, DialError, Dialed, Now, OpenedLeg, Output, Session, SessionConfig};
+use hotline_session::{
+    Arrival, DecisionFailure, DialError, Dialed, Mission, Now, OpenedLeg, Outbound, Output, Session, SessionConfig,
+    Target,
+};
+use hotline_wire::legs::{Arrangement, CallerMode, DialFailure, DialParty, DialogRef, LegMode};
 
 const CALLER: CallHandle = CallHandle(1);
 const OFFER: &[u8] = b"v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n\
@@ -39,9 +48,13 @@ struct World {
     commands: u128,
     /// Nobody can be dialled.
     no_route: bool,
+    /// Ways to whoever is dialled.
+    gateways: u32,
     /// Prompt objects do not come by themselves.
     slow_prompts: bool,
     over: bool,
+    /// Every command to the media engine.
+    sent: Vec<MediaCommand>,
 }
 
 fn config() -> SessionConfig {
@@ -53,6 +66,7 @@ fn config() -> SessionConfig {
         fallback: Fallback { apology: vec![], music: tone(440), lang: Lang::En, give_up_ms: 60_000 },
         farewell_ms: 600_000,
         ring_at_once: true,
+        own_hosts: vec!["hotline".into()],
     }
 }
 
@@ -112,6 +126,7 @@ fn arrival(sdp: Option<&'static [u8]>) -> Arrival {
         display_name: String::new(),
         sip_call_id: "x".into(),
         sdp: sdp.map(Bytes::from_static),
+        dialog: None,
         first_token: 100,
     }
 }
@@ -125,11 +140,40 @@ impl World {
         let start = Instant::now();
         let now = Now { mono: start, wall: Timestamp::from_millis(1_000_000) };
         let session = Session::arrive(Arc::new(config()), now, arrival(sdp)).unwrap();
-        let mut world = Self {
+        Self::around(session, start, "INVITE")
+    }
+
+    /// A call that the node places.
+    fn placing(mission: Mission, gateways: u32) -> Self {
+        let start = Instant::now();
+        let now = Now { mono: start, wall: Timestamp::from_millis(1_000_000) };
+        let outbound = Outbound {
+            contact: ContactId::from_u128(7),
+            tenant: TenantId::from_u128(3),
+            fallback: Fallback { apology: vec![], music: tone(440), lang: Lang::En, give_up_ms: 60_000 },
+            seq: 40,
+            first_token: 100,
+            mission,
+        };
+        let session = Session::outbound(Arc::new(config()), now, outbound);
+        let mut world = Self::around_unpolled(session, start, "dial");
+        world.gateways = gateways;
+        world.drain();
+        world
+    }
+
+    fn around(session: Session, start: Instant, first: &str) -> Self {
+        let mut world = Self::around_unpolled(session, start, first);
+        world.drain();
+        world
+    }
+
+    fn around_unpolled(session: Session, start: Instant, first: &str) -> Self {
+        Self {
             session,
             start,
             elapsed_ms: 0,
-            lines: vec!["INVITE".into()],
+            lines: vec![first.into()],
             asked: None,
             playing: None,
             recording: None,
@@ -137,11 +181,11 @@ impl World {
             next_call: 2,
             commands: 0,
             no_route: false,
+            gateways: 1,
             slow_prompts: false,
             over: false,
-        };
-        world.drain();
-        world
+            sent: vec![],
+        }
     }
 
     fn now(&self) -> Now {
@@ -250,6 +294,19 @@ impl World {
         self.sip(&format!("call {call} 180"), event);
     }
 
+    fn refused(&mut self, call: u64, status: u16) {
+        let event = Event::Failed { call: CallHandle(call), status, reason: String::new() };
+        self.sip(&format!("call {call} {status}"), event);
+    }
+
+    /// An agent is rung and answers; what came before is forgotten.
+    fn talking(&mut self, agent: RingAgent, call: u64) {
+        self.command("ring", NodeAction::Ring(agent));
+        self.answered(call, 8);
+        self.decide("talk", None);
+        self.forget();
+    }
+
     fn bye(&mut self, call: u64) {
         let event = Event::Ended { call: CallHandle(call), by_peer: true, reason: None };
         self.sip(&format!("call {call} BYE"), event);
@@ -273,17 +330,23 @@ impl World {
                     }
                     let line = media_line(&command);
                     self.log(line);
+                    self.sent.push(command);
                 }
                 Output::OpenMedia => {
                     let opened = self.open();
                     self.session.media_opened(now, Ok(opened));
                 }
-                Output::Dial { leg, .. } if self.no_route => {
+                Output::Dial { leg, attempt, .. } if self.no_route || attempt >= self.gateways => {
                     let error = DialError::NoRoute("agent".into());
                     self.session.dialed(now, leg, Err(error));
                 }
-                Output::Dial { leg, .. } => {
-                    let dialed = self.dialed();
+                Output::Dial { leg, target, .. } => {
+                    let replaces = match target {
+                        Target::Agent { replaces, .. } => replaces,
+                        Target::Dialog(dialog) => Some(dialog),
+                        Target::Address(_) => None,
+                    };
+                    let dialed = Dialed { replaces, ..self.dialed() };
                     self.session.dialed(now, leg, Ok(dialed));
                 }
                 Output::Ask(input) => {
@@ -332,6 +395,8 @@ impl World {
             headers: vec![],
             credentials: None,
             media: self.open(),
+            more: self.gateways > 1,
+            replaces: None,
         }
     }
 
@@ -374,7 +439,15 @@ fn sip_line(command: &Command) -> String {
         Command::Progress { status, sdp, .. } => format!("{status}{}", has(sdp)),
         Command::Answer { sdp, .. } => format!("200{}", sdp_line(sdp)),
         Command::Refuse { status, .. } => format!("{status}"),
-        Command::Invite { call, sdp, from, .. } => format!("call {}: INVITE {from}{}", call.0, has(sdp)),
+        Command::Invite { call, sdp, from, headers, .. } => {
+            let headers: Vec<String> = headers.iter().map(|(name, value)| format!(" {name}: {value}")).collect();
+            format!("call {}: INVITE {from}{}{}", call.0, has(sdp), headers.concat())
+        }
+        Command::Notify { call, status, last } => {
+            format!("call {}: NOTIFY {status}{}", call.0, if *last { " last" } else { "" })
+        }
+        Command::Refer { call, refer_to } => format!("call {}: REFER {refer_to}", call.0),
+        Command::Reoffer { call, sdp } => format!("call {}: reoffer{}", call.0, sdp_line(sdp)),
         Command::Hangup { call, status, .. } => {
             let status = status.map_or(String::new(), |s| format!(" {s}"));
             format!("call {}: hang up{status}", call.0)
@@ -416,6 +489,22 @@ fn media_line(command: &MediaCommand) -> String {
             None => format!("record {}", legs.left.0),
         },
         MediaCommand::StopRecording { .. } => "stop recording".into(),
+        MediaCommand::PauseRecording { paused, .. } => format!("pause recording {paused}"),
+        MediaCommand::RecordLeg { leg, channel, .. } => match channel {
+            Some(channel) => format!("record media {} on {channel}", leg.0),
+            None => format!("record no more media {}", leg.0),
+        },
+        MediaCommand::Mix { legs } => {
+            let legs: Vec<String> = legs
+                .iter()
+                .map(|l| match l.heard_by {
+                    HeardBy::Everybody => format!("{}", l.leg.0),
+                    HeardBy::Nobody => format!("{} mute", l.leg.0),
+                    HeardBy::Only(to) => format!("{} to {}", l.leg.0, to.0),
+                })
+                .collect();
+            format!("mix {}", legs.join(", "))
+        }
         MediaCommand::Secret { leg, on } => format!("media {}: secret {on}", leg.0),
         MediaCommand::WatchQuiet { leg, for_ms } => format!("media {}: quiet {for_ms}", leg.0),
         MediaCommand::Close { leg } => format!("media {}: close", leg.0),
@@ -454,11 +543,11 @@ fn event_line(event: &CallEvent) -> String {
         CallEvent::RecordingEnded { .. } => "recording ended".into(),
         CallEvent::PartyRinging => "party rings".into(),
         CallEvent::PartyAnswered { .. } => "party answered".into(),
-        CallEvent::PartyFailed { reason, sip_status } => format!("party {reason:?} {sip_status:?}"),
-        CallEvent::Reanchored { .. } => "reanchored".into(),
-        CallEvent::ReanchorFailed { sip_status } => format!("reanchor failed {sip_status:?}"),
+        CallEvent::PartyFailed { reason, sip_status } => format!("party failed: {reason:?} {sip_status:?}"),
+        CallEvent::Reanchored { dialog } => format!("reanchored as {}", dialog.sip_call_id),
+        CallEvent::ReanchorFailed { sip_status } => format!("reanchor failed: {sip_status:?}"),
         CallEvent::TransferAsked { offer, target } => {
-            format!("offer {} asks for a transfer to {}", offer.as_u128(), target.expose())
+            format!("agent {} asks for {}", offer.as_u128(), target.expose())
         }
     }
 }

@@ -69,12 +69,15 @@ fn a_full_disk_fails_the_message_and_not_the_call() {
     let mut w = in_script(vec![record(false)]);
     w.forget();
     stopped(&mut w, 0, Some("the disk is full"));
+    w.decide("noted", None);
     expect(
         &w,
         "
 recording stopped
     spooled 0 ms
-    ask 2: s ended: Failed { reason: \"the disk is full\" }",
+    ask 2: recording ended
+decision 2: noted
+    ask 3: s ended: Failed { reason: \"the disk is full\" }",
     );
 }
 
@@ -109,6 +112,7 @@ fn a_recording_whose_end_is_never_confirmed_is_given_up() {
     w.pass(300);
     w.decide("ended", None);
     w.pass(5_000);
+    assert!(w.ladder().ends_with("spooled 0 ms\n    ask 3: recording ended"), "{}", w.ladder());
+    w.decide("noted", None);
     assert!(w.over);
-    assert!(w.ladder().contains("spooled 0 ms"));
 }

@@ -324,7 +324,7 @@ impl Endpoint {
             linger_at: None,
             lingers: false,
         };
-        self.txs.insert(id, tx);
+        self.txs.insert(id, Box::new(tx));
         self.drive(now, id, event, Some(message));
     }
 
@@ -360,7 +360,7 @@ impl Endpoint {
             linger_at: None,
             lingers: false,
         };
-        self.txs.insert(id, tx);
+        self.txs.insert(id, Box::new(tx));
         id
     }
 
@@ -406,7 +406,7 @@ impl Endpoint {
             TimerKey::Linger(id) => (id, |tx| tx.linger_at),
             _ => return false,
         };
-        self.txs.get(&id).and_then(slot) == Some(at)
+        self.txs.get(&id).and_then(|tx| slot(tx)) == Some(at)
     }
 
     /// Fires a transaction timer that is still armed for `at`.

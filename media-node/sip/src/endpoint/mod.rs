@@ -85,7 +85,7 @@ pub struct Endpoint {
     entropy: Entropy,
     outputs: VecDeque<Output>,
     timers: Timers,
-    txs: HashMap<TxId, Tx>,
+    txs: HashMap<TxId, Box<Tx>>,
     /// How many of them only absorb late messages, and these in the order of their end; some may
     /// be gone.
     lingering: usize,
@@ -334,7 +334,16 @@ impl Endpoint {
     /// What the policy says about a sender.
     fn trust(&self, path: Path, method: &str, uri: &[u8], uri_user: &str, from_user: &str) -> Trust {
         let uri = &String::from_utf8_lossy(uri);
-        (self.config.auth)(&RequestFacts { path, method, uri, uri_user, from_user })
+        (self.config.auth)(&RequestFacts { path, method, uri, uri_user, from_user, token: None })
+    }
+
+    /// The same of a whole request, with its token.
+    fn trust_request(&self, path: Path, message: &Message, uri_user: &str, from_user: &str) -> Trust {
+        let method = &String::from_utf8_lossy(message.method());
+        let uri = &String::from_utf8_lossy(message.uri());
+        let token = self.config.token_header.and_then(|name| message.extension(name));
+        let token = token.map(String::from_utf8_lossy);
+        (self.config.auth)(&RequestFacts { path, method, uri, uri_user, from_user, token: token.as_deref() })
     }
 
     /// Whether a request that belongs to nothing is looked at: always from trusted senders, else

@@ -103,8 +103,7 @@ impl Endpoint {
         let method = message.method();
         let uri_user = user_of(message.uri());
         let from_user = message.caller().map(|a| unescape(a.uri.user)).unwrap_or_default();
-        let trust =
-            self.trust(path, std::str::from_utf8(method).unwrap_or_default(), message.uri(), &uri_user, &from_user);
+        let trust = self.trust_request(path, &message, &uri_user, &from_user);
         if trust != Trust::Trusted && !self.flood.admit(now, path.remote.ip().to_canonical()) {
             return;
         }

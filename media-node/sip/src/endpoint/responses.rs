@@ -150,6 +150,9 @@ impl Endpoint {
                     }
                     return;
                 }
+                if status == 100 && !provisional && !silent {
+                    self.event(Event::Trying { call: handle });
+                }
                 let news = self.on_provisional(now, path, handle, message);
                 if status != 100 && news && !silent {
                     let sdp = crate::body::sdp_of(message);

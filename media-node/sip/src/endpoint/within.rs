@@ -8,7 +8,7 @@ use super::call::{Peer, PendingOk, Phase};
 use super::layer::{Owner, Purpose, TxId};
 use super::refresh;
 use super::timer::CallTimer;
-use crate::api::{CallHandle, Event, Invite, Path};
+use crate::api::{CallHandle, DialogView, Event, Invite, Path};
 use crate::draft::{ALLOW, Draft};
 use crate::message::{Message, Name};
 use crate::uri::{Params, cut, parse_name_addr};
@@ -33,6 +33,20 @@ impl Endpoint {
             && call.phase == Phase::Up
             && !call.silent;
         matches.then_some(handle)
+    }
+
+    /// What identifies the dialog of a call half, so that another user agent can take it over.
+    /// `None`: no such call, or its INVITE has no answer with a tag yet.
+    pub fn dialog(&self, handle: CallHandle) -> Option<DialogView> {
+        let dialog = &self.calls.get(&handle)?.dialog;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (!dialog.remote_tag.is_empty()).then(|| DialogView {
+            sip_call_id: text(&dialog.call_id),
+            local_tag: dialog.local_tag.clone(),
+            remote_tag: text(&dialog.remote_tag),
+            remote_target: text(&dialog.target),
+            peer: dialog.path,
+        })
     }
 
     /// The call a request belongs to: its handle is part of our tag.

@@ -154,6 +154,8 @@ impl Net {
                         }
                     }
                 }
+                // Every call has it; the ladders show the 100 itself.
+                Output::Event(Event::Trying { .. }) => {}
                 Output::Event(event) => {
                     let text = describe(&event);
                     self.note(format!("{name}: {text}"));
@@ -250,6 +252,7 @@ fn describe(event: &Event) -> String {
         ),
         Event::Cancelled { .. } => "Cancelled".into(),
         Event::Confirmed { sdp: s, .. } => format!("Confirmed{}", sdp(s)),
+        Event::Trying { .. } => "Trying".into(),
         Event::Progressed { status, sdp: s, .. } => format!("Progressed {status}{}", sdp(s)),
         Event::Answered { sdp: s, .. } => format!("Answered{}", sdp(s)),
         Event::Failed { status, reason, .. } => format!("Failed {status} {reason}"),

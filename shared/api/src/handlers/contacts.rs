@@ -28,13 +28,13 @@ async fn contact(call: &Call<'_>) -> Result<Contact, Failure> {
     let me = call.who.agent();
     let visible = |contact: &Contact| {
         call.who.role != Role::Agent
-            || contact.agent() == Some(me)
+            || contact.holders().iter().any(|(_, agent)| *agent == me)
             || contact.interactions.iter().any(|interaction| interaction.agent == me)
     };
     found.filter(visible).ok_or_else(|| Problem::not_found("contact").into())
 }
 
-fn view(contact: &Contact) -> Result<Value, Failure> {
+pub(super) fn view(contact: &Contact) -> Result<Value, Failure> {
     let mut body = serde_json::to_value(contact.listing())?;
     let more = json!({
         "display_name": contact.display_name,
@@ -46,7 +46,10 @@ fn view(contact: &Contact) -> Result<Value, Failure> {
         "voicemail": contact.voicemail,
         "callback": contact.callback,
         "survey": contact.survey,
-        "ticket": ticket_of(contact.id),
+        "on_call": contact.holders().iter().map(|(offer, agent)| json!({"offer": offer, "agent": agent})).collect::<Vec<_>>(),
+        "transfers": contact.transfers,
+        "callback_of": contact.order.as_ref().and_then(|order| order.of),
+        "ticket": ticket_of(contact.order.as_ref().and_then(|order| order.of).unwrap_or(contact.id)),
     });
     if let (Some(body), Value::Object(more)) = (body.as_object_mut(), more) {
         body.extend(more);

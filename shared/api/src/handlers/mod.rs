@@ -4,6 +4,8 @@ mod accounts;
 mod agents;
 mod configs;
 mod contacts;
+mod decisions;
+mod floor;
 mod flows;
 mod prompts;
 mod reports;
@@ -64,7 +66,12 @@ pub async fn dispatch(call: &Call<'_>, op: Op) -> Result<Reply, Failure> {
         Op::GetContact => contacts::get(call).await,
         Op::TraceContact => contacts::trace(call).await,
         Op::WhyContact => contacts::why(call).await,
+        Op::ReplayContact => decisions::replay(call).await,
+        Op::WhatIf => decisions::whatif(call).await,
+        Op::ListAlarms => decisions::alarms(call).await,
         Op::EndContact => contacts::end(call).await,
+        Op::ActOnContact => floor::act(call).await,
+        Op::RequestCallback => floor::call_back(call).await,
         Op::ListContactRecordings => contacts::recordings(call).await,
         Op::ListRecordings => contacts::all_recordings(call).await,
         Op::LinkRecording => contacts::link(call).await,

@@ -1,6 +1,9 @@
 //! WAV files to 8 kHz mono.
 
-use hound::{SampleFormat, WavReader};
+use hotline_service::wave;
+use hotline_wire::recording::ChannelLaw;
+use hound::{SampleFormat, WavReader, WavSpec, WavWriter};
+use std::io::Cursor;
 
 /// The rate of the telephone network, hertz.
 const RATE: u32 = 8_000;
@@ -16,8 +19,9 @@ pub fn read(bytes: &[u8]) -> Result<Vec<i16>, String> {
     if bytes.is_empty() {
         return Err("empty; send the WAV file as the body".into());
     }
-    let reader =
-        WavReader::new(bytes).map_err(|e| format!("not a readable WAV file ({e}); save it as WAV, PCM 16 bits"))?;
+    let unreadable = |e: hound::Error| format!("not a readable WAV file ({e}); save it as WAV, PCM 16 bits");
+    let expanded = expand(bytes).map_err(unreadable)?;
+    let reader = WavReader::new(expanded.as_deref().unwrap_or(bytes)).map_err(unreadable)?;
     let spec = reader.spec();
     if !(RATE..=192_000).contains(&spec.sample_rate) {
         return Err(format!("{} samples a second; save it with 8,000 to 48,000", spec.sample_rate));
@@ -38,6 +42,46 @@ pub fn read(bytes: &[u8]) -> Result<Vec<i16>, String> {
     }
     let resampled = if spec.sample_rate == RATE { mono } else { resample(&mono, spec.sample_rate) };
     Ok(resampled.into_iter().map(|x| (x * 32_767.0).round().clamp(-32_768.0, 32_767.0) as i16).collect())
+}
+
+/// A WAV file of telephone samples (ITU-T G.711, format tags 6 and 7) with linear ones instead, which
+/// the reader does not do by itself; `None`: it is another kind of file.
+fn expand(bytes: &[u8]) -> Result<Option<Vec<u8>>, hound::Error> {
+    let word = |chunk: &[u8], at: usize| chunk.get(at..at + 2).map_or(0, |b| u16::from_le_bytes([b[0], b[1]]));
+    let (Some(format), Some(data)) = (chunk(bytes, b"fmt "), chunk(bytes, b"data")) else {
+        return Ok(None);
+    };
+    let law = match (word(format, 0), word(format, 14)) {
+        (6, 8) => ChannelLaw::A,
+        (7, 8) => ChannelLaw::Mu,
+        _ => return Ok(None),
+    };
+    if word(format, 2) == 0 {
+        return Ok(None);
+    }
+    let sample_rate = u32::from(word(format, 4)) | (u32::from(word(format, 6)) << 16);
+    let spec =
+        WavSpec { channels: word(format, 2), sample_rate, bits_per_sample: 16, sample_format: SampleFormat::Int };
+    let mut linear = Cursor::new(Vec::new());
+    let mut writer = WavWriter::new(&mut linear, spec)?;
+    for sample in data.iter().filter_map(|byte| wave::linear(law).get(usize::from(*byte))) {
+        writer.write_sample(*sample)?;
+    }
+    writer.finalize()?;
+    Ok(Some(linear.into_inner()))
+}
+
+/// The body of the first chunk of a kind, as far as it is there.
+fn chunk<'a>(bytes: &'a [u8], kind: &[u8; 4]) -> Option<&'a [u8]> {
+    let mut rest = bytes.strip_prefix(b"RIFF")?.get(4..)?.strip_prefix(b"WAVE")?;
+    while let Some((head, body)) = rest.split_at_checked(8) {
+        let size = u32::from_le_bytes(head.get(4..)?.try_into().ok()?) as usize;
+        if head.starts_with(kind) {
+            return Some(body.get(..size).unwrap_or(body));
+        }
+        rest = body.get(size + size % 2..)?;
+    }
+    None
 }
 
 /// Samples between -1 and 1, at most one more than `most`.
@@ -102,8 +146,6 @@ fn gcd(a: u32, b: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hound::{WavSpec, WavWriter};
-    use std::io::Cursor;
 
     fn wav(rate: u32, channels: u16, seconds: f64, hz: f64) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());
@@ -137,6 +179,28 @@ mod tests {
             assert!((samples.len() as i64 - 4_000).abs() <= 1, "{rate}: {}", samples.len());
             let strength = amplitude(&samples, 1_000.0);
             assert!((15_000.0..17_000.0).contains(&strength), "{rate}: {strength}");
+        }
+    }
+
+    #[test]
+    fn telephone_samples_are_expanded() {
+        for (tag, law) in [(6u8, ChannelLaw::A), (7, ChannelLaw::Mu)] {
+            let tone: Vec<i16> = read(&wav(8_000, 1, 0.5, 1_000.0)).unwrap();
+            let coded = |sample: &i16| {
+                let nearest = |byte: &u8| wave::linear(law)[usize::from(*byte)].abs_diff(*sample);
+                (0..=255u8).min_by_key(nearest).unwrap()
+            };
+            let data: Vec<u8> = tone.iter().map(coded).collect();
+            let mut file = b"RIFF\0\0\0\0WAVEfmt \x12\0\0\0".to_vec();
+            file.extend([tag, 0, 1, 0, 0x40, 0x1f, 0, 0, 0x40, 0x1f, 0, 0, 1, 0, 8, 0, 0, 0]);
+            file.extend(b"fact\x04\0\0\0\xa0\x0f\0\0data\xa0\x0f\0\0");
+            file.extend(&data);
+            let samples = read(&file).unwrap();
+            assert_eq!(samples.len(), 4_000);
+            assert!((15_000.0..17_000.0).contains(&amplitude(&samples, 1_000.0)));
+            for cut in 0..60 {
+                let _ = read(&file[..cut]);
+            }
         }
     }
 

@@ -51,6 +51,12 @@ pub(super) fn documents() -> Vec<(&'static str, Value)> {
                     ("max_wait_ms?", "integer", "The longest wait."),
                     ("recording?", "string", "always or never."),
                     ("thresholds?", "list", "Facts raised and cleared with hysteresis."),
+                    (
+                        "callback?",
+                        "object",
+                        "How people are called back: first (agent or party), attempts, retry_after_ms, ring_timeout_ms, hours (a calendar), allowed and forbidden prefixes.",
+                    ),
+                    ("next_tier?", "string", "The queue of the next line of support."),
                 ],
             ),
         ),
@@ -234,6 +240,9 @@ pub(super) fn documents() -> Vec<(&'static str, Value)> {
                         ("interactions", "list", "Conversations: offer, agent, queue, talk_ms."),
                         ("recordings", "list", "recording, kind, agent, status."),
                         ("survey?", "integer", "The caller's score."),
+                        ("on_call", "list", "Everybody on the call or rung for it: offer, agent."),
+                        ("transfers", "integer", "Transfers so far."),
+                        ("callback_of?", "string", "The contact that this call back was promised to."),
                         ("ticket", "string", "The id of its ticket, which is opened at its end."),
                     ],
                 ]
@@ -257,6 +266,67 @@ pub(super) fn documents() -> Vec<(&'static str, Value)> {
                 &[
                     ("contact", "string", "Which."),
                     ("decisions", "list", "offer, at, queue, decision, replay_agrees, lines."),
+                ],
+            ),
+        ),
+        (
+            "Replay",
+            object(
+                "The routing decisions about a contact, decided again.",
+                &[
+                    ("contact", "string", "Which."),
+                    ("agrees", "boolean", "All are byte for byte the same."),
+                    (
+                        "decisions",
+                        "list",
+                        "offer, at, queue, agrees, bytes, stored_sha256, replayed_sha256, stored, replayed.",
+                    ),
+                ],
+            ),
+        ),
+        (
+            "WhatIf",
+            object(
+                "A period and what is different about it.",
+                &[
+                    ("from?", "any", "First moment, RFC 3339 or milliseconds; a day before `to` where absent."),
+                    ("to?", "any", "Last moment, exclusive; now where absent."),
+                    (
+                        "rules?",
+                        "object",
+                        "queues: fields that change, by queue; agents: skills and queues, by agent; staffing: a list of add or remove.",
+                    ),
+                ],
+            ),
+        ),
+        (
+            "Comparison",
+            object(
+                "A period as recorded, run again under the present rules, and under the others.",
+                &[
+                    ("from", "ms", "Calls that came from here on"),
+                    ("to", "ms", "and before this."),
+                    ("calls", "integer", "Calls that were run."),
+                    ("agents", "integer", "Agents who were there."),
+                    ("truncated", "boolean", "There were more calls; only the first ones were run."),
+                    ("method", "texts", "What was taken over and what assumed."),
+                    ("recorded", "object", "total, queues, occupancy_pct, intervals; as it was."),
+                    ("present", "object", "The same under the present rules: how good the model is."),
+                    ("changed", "object", "The same under the other rules."),
+                ],
+            ),
+        ),
+        (
+            "Alarm",
+            object(
+                "A threshold of a queue that is passed now.",
+                &[
+                    ("queue", "string", "Which queue."),
+                    ("metric", "string", "waiting, longest-wait-s, service-level-pct or abandoned-pct."),
+                    ("raise", "integer", "The value that counts as bad."),
+                    ("clear", "integer", "The value at which it is over."),
+                    ("value", "integer", "The value that raised it."),
+                    ("since", "ms", "Since when."),
                 ],
             ),
         ),

@@ -1,6 +1,7 @@
 //! The table of routes: what exists, who may, what it takes and gives. Dispatch, the OpenAPI
 //! document and the authorisation matrix all come from it.
 
+mod decisions;
 mod table;
 
 pub use table::routes;
@@ -113,11 +114,16 @@ pub enum Op {
     DeclineMyOffer,
     SetAgentState,
     ListQueueStates,
+    ListAlarms,
     ListContacts,
     GetContact,
     TraceContact,
     EndContact,
+    ActOnContact,
+    RequestCallback,
     WhyContact,
+    ReplayContact,
+    WhatIf,
     ListContactRecordings,
     ListRecordings,
     LinkRecording,

@@ -9,7 +9,7 @@ use super::{Body, Config, Op, Route};
 /// Everybody who belongs to a tenant.
 const TENANT: Access = Roles(&[Agent, Supervisor, Admin]);
 /// Who steers and who configures.
-const LEADS: Access = Roles(&[Supervisor, Admin]);
+pub(super) const LEADS: Access = Roles(&[Supervisor, Admin]);
 /// Who configures.
 const ADMIN: Access = Roles(&[Admin]);
 /// Who takes contacts.
@@ -26,7 +26,7 @@ const PERIOD: &[(&str, &str)] = &[
     ("interval", "Width of the intervals: 15m, 30m, 1h or 1d; 15m where absent"),
 ];
 
-const fn route(
+pub(super) const fn route(
     method: &'static str,
     path: &'static str,
     op: Op,
@@ -401,6 +401,24 @@ fn table() -> Vec<Route> {
             (202, Json("ContactDetail")),
         ),
         route(
+            "POST",
+            "/v1/contacts/{id}/actions",
+            Op::ActOnContact,
+            TENANT,
+            "Does something with a call: transfer, advice, conference, hold, supervision; takes, gives or moves one that waits.",
+            Json("ContactAction"),
+            (200, Json("ContactDetail")),
+        ),
+        route(
+            "POST",
+            "/v1/callbacks",
+            Op::RequestCallback,
+            TENANT,
+            "Asks for somebody to be called back by a queue.",
+            Json("CallbackRequest"),
+            (202, Json("ContactDetail")),
+        ),
+        route(
             "GET",
             "/v1/contacts/{id}/recordings",
             Op::ListContactRecordings,
@@ -515,6 +533,7 @@ fn table() -> Vec<Route> {
             (201, Json("WsTicket")),
         ),
     ];
+    all.extend(super::decisions::routes());
     all.extend(config!(Queue, "/v1/queues", "/v1/queues/{name}", "Queue", "queue"));
     all.extend(config!(Skill, "/v1/skills", "/v1/skills/{name}", "Skill", "skill"));
     all.extend(config!(Calendar, "/v1/calendars", "/v1/calendars/{name}", "Calendar", "calendar"));

@@ -54,7 +54,7 @@ fn event(random: &mut Random, life: &Life) -> Event {
         }),
         10 | 11 => super::offer(u128::from(random.below(4))),
         12 => Event::OfferReturned { offer, declined: random.below(2) == 0 },
-        13 if random.below(10) == 0 => Event::NodeLost { node: NODE },
+        13 if random.below(10) == 0 => Event::NodeLost { node: NODE, to: None, before: life.now },
         14 => Event::NobodyStaffed { queue: "billing".parse().unwrap() },
         _ => Event::Timer { timer: timers[random.below(5) as usize].into() },
     }

@@ -125,29 +125,24 @@ impl Store for MemoryStore {
 
     async fn rows(&self, range: Range<'_>) -> Result<Vec<IndexRow>, Fault> {
         let tables = lock(&self.0);
-        let first = (range.tenant, range.partition.to_string(), String::new());
-        let found = tables
-            .rows
-            .range(first..)
-            .take_while(|((tenant, part, _), _)| *tenant == range.tenant && part == range.partition)
-            .filter(|((_, _, sort), _)| {
-                let sort = sort.as_str();
-                let from = if range.descending {
-                    range.from.is_none_or(|from| sort <= from)
-                } else {
-                    range.from.is_none_or(|from| sort >= from)
-                };
-                from && range.below.is_none_or(|below| sort < below)
-            })
-            .map(|((_, partition, sort), body)| IndexRow {
-                partition: partition.clone(),
-                sort: sort.clone(),
-                body: body.clone(),
-            });
-        let mut rows: Vec<IndexRow> = found.collect();
-        if range.descending {
-            rows.reverse();
+        let place = |sort: &str| (range.tenant, range.partition.to_string(), sort.to_string());
+        let own = |(tenant, part, _): &RowPlace| *tenant == range.tenant && part == range.partition;
+        let below = |(_, _, sort): &RowPlace| range.below.is_none_or(|below| sort.as_str() < below);
+        let row = |((_, partition, sort), body): (&RowPlace, &String)| IndexRow {
+            partition: partition.clone(),
+            sort: sort.clone(),
+            body: body.clone(),
+        };
+        // Only what is asked for is gone through: a partition may hold many thousands.
+        if !range.descending {
+            let found =
+                tables.rows.range(place(range.from.unwrap_or_default())..).take_while(|(at, _)| own(at) && below(at));
+            return Ok(found.take(range.limit).map(row).collect());
         }
+        let found = tables.rows.range(place("")..).take_while(|(at, _)| own(at) && below(at));
+        let found = found.take_while(|((_, _, sort), _)| range.from.is_none_or(|from| sort.as_str() <= from));
+        let mut rows: Vec<IndexRow> = found.map(row).collect();
+        rows.reverse();
         rows.truncate(range.limit);
         Ok(rows)
     }

@@ -32,6 +32,10 @@ pub enum OfferOrigin {
     Pulled,
     /// A supervisor gave it to the agent.
     Assigned,
+    /// A colleague who talks with the caller asks for advice.
+    Consulted,
+    /// The agent supervises a conversation of somebody else.
+    Supervising,
 }
 
 /// A proposal of one contact to this agent.
@@ -124,6 +128,11 @@ pub enum AgentInput {
     },
     /// The agent's part in the contact is over.
     ContactEnded {
+        /// The offer that had brought it.
+        offer: OfferId,
+    },
+    /// The contact says: the party that the agent waited for was not reached. No wrap-up follows.
+    PartyNotReached {
         /// The offer that had brought it.
         offer: OfferId,
     },

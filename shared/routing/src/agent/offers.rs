@@ -15,7 +15,12 @@ impl Work {
     pub(super) fn offer(&mut self, new: &NewOffer) -> Result<(), Reject> {
         let free = match (&self.agent.state, new.origin) {
             (AgentState::Available, _) => true,
-            (AgentState::Away { .. } | AgentState::Standby, OfferOrigin::Pulled | OfferOrigin::Assigned) => true,
+            (
+                AgentState::Away { .. } | AgentState::Standby,
+                OfferOrigin::Pulled | OfferOrigin::Assigned | OfferOrigin::Consulted | OfferOrigin::Supervising,
+            ) => true,
+            // Supervisors need not sign in as agents to listen in.
+            (AgentState::Offline, OfferOrigin::Supervising) => true,
             (AgentState::Offered { offer, .. } | AgentState::Busy { offer, .. }, _) if *offer == new.offer => {
                 return Err(Reject::new("offer-repeated", "this offer was made already"));
             }
@@ -44,6 +49,15 @@ impl Work {
             wrap_up_ms: new.wrap_up_ms,
         };
         self.agent.returned = None;
+        // Whoever helps a colleague out goes back to what they were doing.
+        if matches!(new.origin, OfferOrigin::Consulted | OfferOrigin::Supervising) && self.agent.next.is_none() {
+            self.agent.next = match &self.agent.state {
+                AgentState::Away { reason } => Some(Requested::Away { reason: reason.clone() }),
+                AgentState::Standby => Some(Requested::Standby),
+                AgentState::Offline => Some(Requested::Offline),
+                _ => None,
+            };
+        }
         self.enter(offered, why::OFFERED);
         Ok(())
     }
@@ -118,6 +132,19 @@ impl Work {
                 Ok(())
             }
             _ => self.settle_returned(ended),
+        }
+    }
+
+    /// The party that this agent was to talk with was not reached: nothing is to be wrapped up.
+    pub(super) fn not_reached(&mut self, ended: OfferId) -> Result<(), Reject> {
+        match &mut self.agent.state {
+            AgentState::Busy { offer, .. } if *offer == ended => {
+                let idle_since = self.agent.idle_since;
+                self.free(why::PARTY_NOT_REACHED);
+                self.agent.idle_since = idle_since;
+                Ok(())
+            }
+            _ => self.contact_over(ended),
         }
     }
 

@@ -27,6 +27,7 @@ pub(super) mod why {
     pub const PHONE_UNREACHABLE: &str = "phone-unreachable";
     pub const NO_PHONE: &str = "no-phone";
     pub const PHONE_BACK: &str = "phone-back";
+    pub const PARTY_NOT_REACHED: &str = "party-not-reached";
 }
 
 pub(super) fn reason(text: &str) -> Reason {
@@ -141,6 +142,7 @@ impl Work {
                 Ok(())
             }
             AgentInput::ContactEnded { offer } => self.contact_over(*offer),
+            AgentInput::PartyNotReached { offer } => self.not_reached(*offer),
             AgentInput::ContactAlive { offer } => {
                 let now = self.now;
                 match &mut self.agent.state {

@@ -401,6 +401,45 @@ fn a_busy_agent_whose_contact_is_gone_is_freed() {
     assert_eq!(d.state(), StateName::WrapUp);
 }
 
+fn help(n: u128, origin: OfferOrigin) -> AgentInput {
+    let AgentInput::Offer { offer } = offer(n) else { unreachable!() };
+    AgentInput::Offer { offer: NewOffer { origin, ..offer } }
+}
+
+#[test]
+fn whoever_helps_a_colleague_goes_back_to_what_they_did() {
+    let mut driven = Driven::available();
+    driven.to(1_000, away("lunch"));
+    driven.to(2_000, help(1, OfferOrigin::Consulted));
+    driven.to(3_000, AgentInput::OfferAccepted { offer: OfferId::from_u128(1) });
+    driven.to(9_000, AgentInput::ContactEnded { offer: OfferId::from_u128(1) });
+    driven.run_to(200_000);
+    assert_eq!(driven.agent.state, AgentState::Away { reason: "lunch".parse().unwrap() });
+    // Routing does not disturb whoever is away.
+    assert_eq!(driven.refused(200_000, offer(2)), "agent-not-available");
+    // A supervisor need not sign in to listen in, and is signed out afterwards as before.
+    let mut boss = Driven::new();
+    boss.to(0, AgentInput::PhoneRegistered { node: NODE, expires: at(600_000) });
+    assert_eq!(boss.refused(1_000, help(1, OfferOrigin::Consulted)), "agent-not-available");
+    boss.to(1_000, help(1, OfferOrigin::Supervising));
+    boss.to(2_000, AgentInput::OfferAccepted { offer: OfferId::from_u128(1) });
+    boss.to(3_000, AgentInput::ContactEnded { offer: OfferId::from_u128(1) });
+    assert_eq!(boss.state(), StateName::Offline);
+}
+
+#[test]
+fn a_party_that_is_not_reached_costs_the_agent_nothing() {
+    let mut driven = Driven::busy();
+    let idle_since = driven.agent.idle_since;
+    driven.to(30_000, AgentInput::PartyNotReached { offer: OfferId::from_u128(1) });
+    assert_eq!((driven.state(), driven.agent.idle_since), (StateName::Available, idle_since));
+    // Said again, or of another offer: nothing.
+    assert_eq!(
+        driven.refused(31_000, AgentInput::PartyNotReached { offer: OfferId::from_u128(1) }),
+        "offer-not-current"
+    );
+}
+
 #[test]
 fn the_state_survives_storage() {
     let d = Driven::busy();

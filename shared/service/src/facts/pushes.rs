@@ -1,9 +1,9 @@
 //! Which live events follow from a fact, and who hears them.
 
 use hotline_base::{AgentId, ContactId, Machine, TicketId, Timestamp};
-use hotline_contact::{ContactFact, ContactMachine};
+use hotline_contact::{ContactFact, ContactMachine, LegFailure};
 use hotline_ports::FactRow;
-use hotline_routing::{AgentFact, AgentMachine};
+use hotline_routing::{AgentFact, AgentMachine, AlarmFact, AlarmMachine};
 use hotline_ticket::{TicketFact, TicketMachine};
 use hotline_wire::push::{OfferChange, PushEvent, QueueChange};
 use serde::Deserialize;
@@ -28,6 +28,7 @@ pub(super) fn events(fact: &FactRow) -> Events {
             }
             _ => Vec::new(),
         },
+        AlarmMachine::KIND => AlarmFact::deserialize(&fact.body).map(|body| alarm(fact, body)).unwrap_or_default(),
         TicketMachine::KIND => match fact.subject.id.parse() {
             Ok(ticket) => vec![ticket_event(fact, ticket)],
             Err(_) => Vec::new(),
@@ -77,6 +78,24 @@ fn contact_events(fact: &FactRow, contact: ContactId, body: ContactFact) -> Even
         ContactFact::AgentLegEnded { offer: id, agent, queue: name, .. } => {
             vec![offer(id, agent, name, OfferChange::Ended)]
         }
+        ContactFact::LegAsked { offer: id, agent, .. } => {
+            let change = OfferChange::Made { caller: String::new().into(), category: None, wait_ms: 0 };
+            vec![offer(id, agent, None, change)]
+        }
+        ContactFact::LegJoined { offer: id, agent, .. } => vec![offer(id, agent, None, OfferChange::Accepted)],
+        ContactFact::LegFailed { offer: id, agent, why } => {
+            let outcome = match why {
+                LegFailure::Declined => "declined",
+                LegFailure::TimedOut => "timed-out",
+                LegFailure::Unreachable => "unreachable",
+                LegFailure::Rescinded => "rescinded",
+            };
+            vec![offer(id, agent, None, closed(outcome))]
+        }
+        ContactFact::LegLeft { offer: id, agent, .. } => vec![offer(id, agent, None, OfferChange::Ended)],
+        ContactFact::CallerHeld { agent } | ContactFact::CallerResumed { agent, .. } => {
+            vec![(Audience::AgentAndSupervisors(agent), step(at).1)]
+        }
         ContactFact::RecordingSaved { recording, .. } => {
             let event = PushEvent::Recording { at, recording, contact, saved: true };
             vec![(Audience::Supervisors, event)]
@@ -99,9 +118,49 @@ fn contact_events(fact: &FactRow, contact: ContactId, body: ContactFact) -> Even
         ContactFact::ContactArrived { .. }
         | ContactFact::LegsBridged { .. }
         | ContactFact::VoicemailLeft { .. }
-        | ContactFact::CallbackRequested { .. } => vec![step(at)],
+        | ContactFact::CallbackRequested { .. }
+        | ContactFact::CallbackRefused { .. }
+        | ContactFact::PartyDialled { .. }
+        | ContactFact::PartyReached { .. }
+        | ContactFact::PartyMissed { .. }
+        | ContactFact::CallbackFailed { .. }
+        | ContactFact::CallbackMerged { .. }
+        | ContactFact::ContactTransferred { .. }
+        | ContactFact::TransferRefused { .. }
+        | ContactFact::TransferReturned { .. }
+        | ContactFact::LegChanged { .. }
+        | ContactFact::ContactAssigned { .. }
+        | ContactFact::ContactMoved { .. }
+        | ContactFact::OfferTakenBack { .. }
+        | ContactFact::NodeLost { .. }
+        | ContactFact::CallReanchored { .. }
+        | ContactFact::ReanchorFailed { .. }
+        | ContactFact::AgentRejoined { .. }
+        | ContactFact::RejoinFailed { .. } => vec![step(at)],
         _ => Vec::new(),
     }
+}
+
+/// Whether the agent who has the call is told of it: what became of a colleague who was asked, of
+/// a transfer by phone, of the call when it changed nodes.
+pub(super) fn concerns_the_agent(fact: &FactRow) -> bool {
+    fact.subject.kind == ContactMachine::KIND
+        && (fact.name.starts_with("Leg") && fact.name != "LegsBridged"
+            || matches!(fact.name.as_str(), "TransferRefused" | "NodeLost" | "CallReanchored" | "AgentRejoined"))
+}
+
+fn alarm(fact: &FactRow, body: AlarmFact) -> Events {
+    let event = match body {
+        AlarmFact::ThresholdRaised { queue, metric, raise, value } => {
+            let metric = metric.name().into();
+            PushEvent::Alarm { at: fact.at, queue, metric, raised: true, raise, value: Some(value) }
+        }
+        AlarmFact::ThresholdCleared { queue, metric, raise, value, .. } => {
+            let metric = metric.name().into();
+            PushEvent::Alarm { at: fact.at, queue, metric, raised: false, raise, value }
+        }
+    };
+    vec![(Audience::Supervisors, event)]
 }
 
 fn ticket_event(fact: &FactRow, ticket: TicketId) -> (Audience, PushEvent) {

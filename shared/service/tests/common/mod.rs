@@ -63,10 +63,6 @@ impl World {
         }
         let office = Calendar::always(name("office"));
         config::put(service, TENANT, Kind::CALENDAR, "office", &office, None, "test").await.unwrap();
-        let parsed = hotline_flow::parse(flow).unwrap();
-        flows::publish(service, TENANT, &parsed.name, flow, "test").await.unwrap();
-        let did = Did { tenant: TENANT, flow: parsed.name };
-        config::put(service, TenantId::PLATFORM, Kind::DID, DID, &did, None, "test").await.unwrap();
         self.memory.ports().nodes.open(NODE).await.unwrap();
         let profile = AgentProfile {
             agent: AGENT,
@@ -79,6 +75,11 @@ impl World {
             groups: vec![name("experts")],
         };
         agents::configure(service, TENANT, profile).await.unwrap();
+        // A flow may name only people that there are.
+        let parsed = hotline_flow::parse(flow).unwrap();
+        flows::publish(service, TENANT, &parsed.name, flow, "test").await.unwrap();
+        let did = Did { tenant: TENANT, flow: parsed.name };
+        config::put(service, TenantId::PLATFORM, Kind::DID, DID, &did, None, "test").await.unwrap();
     }
 
     /// The agent's phone registers and the console is open.

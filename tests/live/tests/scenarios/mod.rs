@@ -1,10 +1,13 @@
 //! One file a scenario, and what they share.
 
 pub mod built_in_call;
+pub mod callback;
 pub mod cloud_away;
+pub mod consult;
 pub mod damaged;
 pub mod journey;
 pub mod killed_node;
+pub mod other_node;
 pub mod sipp;
 pub mod survives;
 pub mod unknown_number;
@@ -21,6 +24,8 @@ use std::time::Duration;
 pub const CALLER_HZ: u32 = 440;
 /// The tone that agents speak, hertz.
 pub const AGENT_HZ: u32 = 660;
+/// The tone that a second agent speaks, hertz.
+pub const COLLEAGUE_HZ: u32 = 880;
 
 /// Runs asynchronous work to its end.
 pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
@@ -67,25 +72,55 @@ impl Agent {
 
     /// Asks for a state and waits until it is so.
     pub fn go(&self, state: &str) -> Result<()> {
-        let path = "/v1/agents/me";
-        self.session.send("POST", &format!("{path}/heartbeat"), Some(&json!({"console": "live-test"})))?;
-        if self.state()?.contains("WrapUp") || self.state()?.contains("wrap_up") {
-            self.session.send("POST", &format!("{path}/wrap-up"), Some(&json!({"do": "end"})))?;
-        }
-        let answer = self.session.send("PUT", &format!("{path}/state"), Some(&json!({"state": state})))?;
+        go(&self.session, state)
+    }
+}
+
+/// An agent at our own phone, which can transfer, be moved to another node and be asked what it hears.
+pub struct SoftAgent {
+    /// The phone; answers by itself and speaks a tone.
+    pub phone: Phone,
+    /// The agent's API session.
+    pub session: Session,
+    /// The agent's id.
+    pub id: String,
+}
+
+impl SoftAgent {
+    /// The `nth` demo agent, registered at a node and Available.
+    pub async fn available(hotline: &Hotline, nth: usize, node: &str, hz: u32) -> Result<Self> {
+        let user = hotline.user("agent", nth)?;
+        let text = |value: &Value| value.as_str().map(str::to_owned).context("a demo agent's account");
+        let mut config = PhoneConfig::new("127.0.0.1:0".parse()?, node.parse()?);
+        config.user = text(&user["sip"]["user"])?;
+        config.password = Some(text(&user["sip"]["password"])?);
+        config.auto_answer = Some(Duration::from_millis(200));
+        config.microphone = Microphone::Tone(hz);
+        let mut phone = Phone::start(config).await?;
+        phone.register().await?;
+        let agent = Self { phone, session: hotline.session("agent", nth)?, id: text(&user["agent"])? };
+        tokio::task::block_in_place(|| go(&agent.session, "available"))?;
+        Ok(agent)
+    }
+}
+
+/// Asks for an agent's state and waits until it is so.
+pub fn go(session: &Session, state: &str) -> Result<()> {
+    let path = "/v1/agents/me";
+    let now = || Ok::<_, anyhow::Error>(session.get(path)?.to_string().to_lowercase());
+    session.send("POST", &format!("{path}/heartbeat"), Some(&json!({"console": "live-test"})))?;
+    if now()?.contains("wrap") {
+        session.send("POST", &format!("{path}/wrap-up"), Some(&json!({"do": "end"})))?;
+    }
+    // A phone that has just registered may not be known everywhere yet.
+    eventually(Duration::from_secs(10), || {
+        let answer = session.send("PUT", &format!("{path}/state"), Some(&json!({"state": state})))?;
         if answer.status != 200 {
             bail!("state {state}: {} {}", answer.status, answer.body);
         }
-        eventually(Duration::from_secs(5), || {
-            let now = self.state()?;
-            if now.contains(state) { Ok(()) } else { bail!("the agent is {now}, not {state}") }
-        })
-    }
-
-    /// What the API says about this agent.
-    pub fn state(&self) -> Result<String> {
-        Ok(self.session.get("/v1/agents/me")?.to_string().to_lowercase())
-    }
+        let now = now()?;
+        if now.contains(state) { Ok(()) } else { bail!("the agent is {now}, not {state}") }
+    })
 }
 
 /// The newest contact of a caller.
@@ -114,10 +149,20 @@ pub fn wait_for_facts(session: &Session, contact: &str, wanted: &[&str], patienc
     })
 }
 
-/// The composed recording of a contact: left and right samples, 8 kHz.
+/// The first composed recording of a contact: left and right samples, 8 kHz.
 pub fn recording(session: &Session, contact: &str) -> Result<Vec<Vec<i16>>> {
+    recordings(session, contact)?.into_iter().next().context("no recording")
+}
+
+/// All composed recordings of a contact, in the order in which they began.
+pub fn recordings(session: &Session, contact: &str) -> Result<Vec<Vec<Vec<i16>>>> {
     let page = session.get(&format!("/v1/contacts/{contact}/recordings"))?;
-    let id = page["items"][0]["recording"].as_str().with_context(|| format!("no recording in {page}"))?.to_owned();
+    let items = page["items"].as_array().context("recordings")?;
+    let ids = items.iter().map(|item| item["recording"].as_str().with_context(|| format!("no id in {item}")));
+    ids.map(|id| composed(session, contact, id?)).collect()
+}
+
+fn composed(session: &Session, contact: &str, id: &str) -> Result<Vec<Vec<i16>>> {
     let link = eventually(Duration::from_secs(30), || {
         let answer = session.send("POST", &format!("/v1/contacts/{contact}/recordings/{id}/link"), Some(&json!({})))?;
         match answer.body["url"].as_str() {
@@ -183,8 +228,7 @@ pub async fn reach_an_agent(hotline: &Hotline, session: &Session, number: &str) 
     phone.call(&format!("sip:{}@{}", hotline.number(), hotline.sip())).await?;
     phone.wait_answered(Duration::from_secs(10)).await?;
     hears_a_prompt(&phone).await?;
-    let contact =
-        tokio::task::block_in_place(|| eventually(Duration::from_secs(5), || contact_of(session, number)))?;
+    let contact = tokio::task::block_in_place(|| eventually(Duration::from_secs(5), || contact_of(session, number)))?;
     press(&mut phone, "2", session, &contact, "LanguageSet").await?;
     hears_a_prompt(&phone).await?;
     press(&mut phone, "1", session, &contact, "MenuChosen").await?;

@@ -51,6 +51,7 @@ impl World {
                 self.spawn(Job::Decline { tenant, agent, offer });
             }
             Act::HangUp(offer) => self.hangs_up(index, offer),
+            Act::Works(offer) => self.works(index, offer),
         }
     }
 
@@ -153,6 +154,10 @@ impl World {
         }
         person.phone.insert(offer, (Ear::Talks, node, contact));
         let talks_ms = self.talk_of(node, contact);
+        if self.rng.chance(300) {
+            let ms = self.rng.between(300, talks_ms.max(301));
+            self.act_after(ms, index, Act::Works(offer));
+        }
         if self.rng.chance(500) {
             self.act_after(talks_ms, index, Act::HangUp(offer));
         } else {

@@ -1,7 +1,7 @@
 //! What must hold not at once but soon, and at the end.
 
 use hotline_base::{EntityKey, NodeId, TenantId, Timestamp};
-use hotline_contact::{Phase, RecordingStatus};
+use hotline_contact::{PartyLeg, Phase, RecordingStatus};
 use hotline_routing::{AgentState, AvailableAgent, Decision, QueueConfig, Snapshot, choose};
 use std::collections::BTreeMap;
 
@@ -68,22 +68,25 @@ impl World {
         for (key, agent) in &self.model.agents {
             if let (Some(contact), Some(offer)) = (agent.state.contact(), agent.state.offer()) {
                 let contact_key = EntityKey { tenant: key.tenant, kind: "contact".into(), id: contact.to_string() };
-                let held = self.model.contacts.get(&contact_key).and_then(|c| c.offer());
-                if held != Some(offer) {
+                let held = self.model.contacts.get(&contact_key).and_then(|c| c.holder(offer));
+                if held != Some(agent.profile.agent) {
                     let what = format!("{} is {} with {contact}, who is not", key.id, agent.state.name());
                     present.insert(what, DISAGREE_MS);
                 }
             }
         }
         for (key, contact) in &self.model.contacts {
-            let (Some(agent), Some(offer)) = (contact.agent(), contact.offer()) else { continue };
-            let holds = self.model.agent_of(key.tenant, agent).and_then(|a| a.state.offer());
-            if holds != Some(offer) {
-                present.insert(format!("{} has {agent}, who has {holds:?}", key.id), DISAGREE_MS);
+            for (offer, agent) in contact.holders() {
+                let holds = self.model.agent_of(key.tenant, agent).and_then(|a| a.state.offer());
+                if holds != Some(offer) {
+                    present.insert(format!("{} has {agent}, who has {holds:?}", key.id), DISAGREE_MS);
+                }
             }
         }
         for (key, contact) in self.model.contacts.iter().filter(|(_, c)| c.is_alive()) {
-            let down = self.audit.down.get(&contact.node).filter(|at| contact.id.created_at() <= **at);
+            let carried = contact.leg != PartyLeg::Absent || contact.offer().is_some();
+            let since = contact.anchored_at.unwrap_or(contact.id.created_at());
+            let down = self.audit.down.get(&contact.node).filter(|at| carried && since <= **at);
             if down.is_some_and(|at| now.since_ms(*at) > LOST_MS) {
                 present.insert(format!("{} was on {} when it lost power", key.id, contact.node), LOST_MS);
             }
@@ -100,12 +103,23 @@ impl World {
         Ok(())
     }
 
+    /// Neither on its way to another node nor a call back that no node can make.
+    fn can_be_offered(&self, contact: &hotline_contact::Contact) -> bool {
+        match contact.leg {
+            PartyLeg::Here => true,
+            PartyLeg::Absent => self.nodes.iter().any(|slot| slot.node.up),
+            PartyLeg::Moving { .. } => false,
+        }
+    }
+
     /// A pair that could be matched now.
     fn unserved(&self, tenant: TenantId, queue: &str, now: Timestamp) -> Option<String> {
         let config = QueueConfig::new(queue.parse().ok()?);
         let waits = self.model.contacts.iter().filter(|(key, _)| key.tenant == tenant);
         let waiting = waits.filter_map(|(_, contact)| match &contact.phase {
-            Phase::Waiting(wait) if wait.place.queue() == Some(&config.name) => Some(wait.entry.clone()),
+            Phase::Waiting(wait) if wait.place.queue() == Some(&config.name) && self.can_be_offered(contact) => {
+                Some(wait.entry.clone())
+            }
             _ => None,
         });
         let free = self.model.free_agents(tenant, now).into_iter();
@@ -142,7 +156,7 @@ impl World {
                 return Err(format!("{} went home and is {}", key.id, agent.state.name()));
             }
         }
-        for partition in ["waiting/", "available/", "staffed/", "standby/", "contacts/node/"] {
+        for partition in ["waiting/", "available/", "staffed/", "standby/", "contacts/node/", "callbacks", "alarms"] {
             if self.model.rows_under(partition) > 0 {
                 return Err(format!("rows are left in {partition}"));
             }
@@ -150,9 +164,28 @@ impl World {
         if self.model.armed() > 0 {
             return Err(format!("{} timers are armed for ever", self.model.armed()));
         }
+        self.alarms()?;
         self.tickets()?;
         self.promises()?;
         self.reports()
+    }
+
+    /// What is raised is cleared before it is raised again, and at the end nothing is raised.
+    fn alarms(&self) -> Result<(), String> {
+        let mut open: BTreeMap<String, bool> = BTreeMap::new();
+        for fact in self.model.facts.iter().filter(|fact| fact.subject.kind == "queue-alarms") {
+            let raised = fact.name == "ThresholdRaised";
+            let which = format!("{:?} {} {}", fact.subject, fact.body["metric"], fact.body["raise"]);
+            let slot = open.entry(which.clone()).or_default();
+            if *slot == raised {
+                return Err(format!("{which}: {} twice in a row", fact.name));
+            }
+            *slot = raised;
+        }
+        match open.iter().find(|(_, raised)| **raised) {
+            Some((which, _)) => Err(format!("{which} is raised for ever")),
+            None => Ok(()),
+        }
     }
 
     /// A promise was broken exactly where the clock passed its deadline before it was met.
@@ -216,13 +249,16 @@ impl World {
     fn tickets(&self) -> Result<(), String> {
         for key in self.model.contacts.keys() {
             let contact = key.id.parse().map_err(|e| format!("{e}"))?;
-            let id = hotline_ticket::ticket_of(contact);
+            // A call back belongs to the ticket of what it was promised for.
+            let order = self.model.contacts.get(key).and_then(|c| c.order.as_ref());
+            let id = hotline_ticket::ticket_of(order.and_then(|order| order.of).unwrap_or(contact));
             let ticket = EntityKey { tenant: key.tenant, kind: "ticket".into(), id: id.to_string() };
             if !self.model.tickets.contains_key(&ticket) {
                 return Err(format!("{} ended without a ticket", key.id));
             }
         }
-        let (contacts, tickets) = (self.model.contacts.len(), self.model.tickets.len());
+        let own = self.model.contacts.values().filter(|c| c.order.as_ref().is_none_or(|order| order.of.is_none()));
+        let (contacts, tickets) = (own.count(), self.model.tickets.len());
         if contacts != tickets {
             return Err(format!("{contacts} contacts but {tickets} tickets"));
         }

@@ -15,11 +15,11 @@ use crate::node::{Later, Out, SavedTape, Scene, SimNode};
 use crate::people::{Act, Ear};
 
 /// A node renews its lease this often, milliseconds.
-const ALIVE_MS: i64 = 5_000;
+const ALIVE_MS: i64 = 2_500;
 /// Reports of recordings found on a disk have numbers above those of any call.
 pub(super) const REPORTS: u32 = 0x8000_0000;
 /// A lease holds this long, milliseconds.
-const LEASE_MS: i64 = 15_000;
+const LEASE_MS: i64 = 8_000;
 
 impl World {
     /// Lets something happen at a node that has power, and does what it asks for.
@@ -147,6 +147,14 @@ impl World {
         let Some(index) = self.person_of(agent) else { return };
         let Some(person) = self.people.get_mut(index) else { return };
         let fails = |reason, status| Happening::NotTaken { node, contact, offer, reason, status };
+        if ring.replaces.is_some() {
+            // The phone takes the call over by itself where its own leg is still there.
+            let Some(leg) = person.phone.get_mut(&offer) else {
+                return self.after(200, fails(OfferFailure::Unreachable, Some(481)));
+            };
+            *leg = (Ear::Rings, node, contact);
+            return self.after(300, Happening::Act { person: index, act: Act::PickUp(offer) });
+        }
         if !phone_up || !person.here || person.is_silent(at_ms) {
             let ms = self.rng.between(300, 6_000);
             return self.after(ms, fails(OfferFailure::Unreachable, Some(480)));
@@ -199,11 +207,19 @@ impl World {
         let now = self.now();
         let Some(slot_ref) = self.nodes.get_mut(slot) else { return };
         let id = slot_ref.node.id;
-        let legs = slot_ref.node.crash(now);
+        let crash = slot_ref.node.crash(now);
         let restart = slot_ref.plan.restart_ms;
-        self.say(id, format!("loses power with {} legs", legs.len()));
-        for (agent, offer) in legs {
-            if let Some(person) = self.person_of(agent).and_then(|i| self.people.get_mut(i)) {
+        self.say(id, format!("loses power with {} legs", crash.legs.len()));
+        for (contact, manner, leaves_at) in crash.callers {
+            self.orphaned(contact, manner, leaves_at);
+        }
+        for (agent, offer, talked) in crash.legs {
+            let Some(index) = self.person_of(agent) else { continue };
+            if talked {
+                // The phone does not know yet: its person hears nothing and hangs up after a while.
+                let ms = self.rng.between(8_000, 40_000);
+                self.after(ms, Happening::Act { person: index, act: Act::HangUp(offer) });
+            } else if let Some(person) = self.people.get_mut(index) {
                 person.phone.remove(&offer);
             }
         }

@@ -12,7 +12,8 @@ use crate::plan::{FLOW, QUEUES};
 
 impl World {
     pub(super) fn office(&mut self) {
-        match self.rng.below(6) {
+        match self.rng.below(8) {
+            6 | 7 => self.steps_in(),
             0 => self.ends_a_call(),
             1 => self.changes_an_agent(),
             2 => self.changes_the_flow(),

@@ -6,6 +6,8 @@ use hotline_ports::memory::Memory;
 use hotline_ports::{NodeCommands, Ports};
 use hotline_routing::QueueConfig;
 use hotline_routing::agent::{AgentProfile, Capacity, Membership};
+use hotline_routing::callback::CallFirst;
+use hotline_routing::threshold::{Metric, Threshold};
 use hotline_service::config::{self, Did, Kind};
 use hotline_service::{Service, agents, flows};
 use std::collections::BTreeMap;
@@ -109,6 +111,7 @@ impl World {
         let mut world = Self {
             nodes: nodes.collect(),
             people: people.collect(),
+            orphans: BTreeMap::new(),
             rng,
             memory,
             watch,
@@ -209,7 +212,7 @@ pub(super) fn profile(plan: &AgentPlan) -> AgentProfile {
         capacity: Capacity::default(),
         skills: skills(plan),
         queues: queues.map(|queue| (name(queue), Membership::default())).collect(),
-        groups: if plan.english { vec![name("desk")] } else { Vec::new() },
+        groups: vec![name("desk")],
     }
 }
 
@@ -220,8 +223,24 @@ async fn fill_tenant(service: &Service, tenant: &TenantPlan) -> Result<(), Strin
         let mut config = QueueConfig::new(name(queue));
         config.wrap_up_ms = if index == 1 { 0 } else { 20_000 };
         config.ring_timeout_ms = 15_000;
+        config.callback.retry_after_ms = 60_000;
+        config.callback.attempts = 2;
+        if index == 2 {
+            config.callback.first = CallFirst::Party;
+        }
+        if index == 0 {
+            config.next_tier = Some(name(QUEUES[1]));
+        }
+        config.thresholds = vec![
+            Threshold { metric: Metric::Waiting, raise: 2, clear: 1 },
+            Threshold { metric: Metric::LongestWaitS, raise: 45, clear: 10 },
+        ];
         config::put(service, tenant.id, Kind::QUEUE, queue, &config, None, by).await.map_err(wrong)?;
     }
+    // Declared: there may be nobody today who has it.
+    config::put(service, tenant.id, Kind::SKILL, "technical", &serde_json::json!({"name": "technical"}), None, by)
+        .await
+        .map_err(wrong)?;
     for plan in &tenant.agents {
         agents::configure(service, tenant.id, profile(plan)).await.map_err(wrong)?;
     }

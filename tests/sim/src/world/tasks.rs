@@ -119,11 +119,16 @@ impl World {
                         | Job::ExtendWrapUp { .. }
                         | Job::Heartbeat { .. }
                         | Job::End { .. }
+                        | Job::Floor { .. }
                         | Job::Configure { .. }
                         | Job::Ticket { .. }
                 ) =>
             {
                 self.say("world", format!("{} is refused: {reject}", name(&job)));
+                Ok(())
+            }
+            ServiceError::Invalid(invalid) if matches!(job, Job::Floor { .. }) => {
+                self.say("world", format!("{} is refused: {invalid}", name(&job)));
                 Ok(())
             }
             other => Err(format!("{job:?} failed for good: {other}")),
@@ -187,6 +192,11 @@ impl World {
         if self.sabotage != Some(Sabotage::NoOutboxSweep) {
             self.spawn(Job::SweepOutbox);
         }
+        self.spawn(Job::Thresholds);
+        // It would make up for a part that was taken away.
+        if self.sabotage.is_none() {
+            self.spawn(Job::Reconcile { calm: !self.plan.has_faults });
+        }
         let mut wait = 60_000;
         if self.is_after_hours() && self.memory.store.unsettled().is_empty() {
             let next = self.memory.store.timers().first().map(|t| t.due.since_ms(self.now()) - 60_000);
@@ -199,7 +209,7 @@ impl World {
         if self.sabotage != Some(Sabotage::NoLeaseCheck) {
             self.spawn(Job::CheckLeases);
         }
-        let wait = if self.is_after_hours() { IDLE_MS } else { 10_000 };
+        let wait = if self.is_after_hours() { IDLE_MS } else { 5_000 };
         self.after(wait, Happening::Leases);
     }
 

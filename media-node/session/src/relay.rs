@@ -1,0 +1,307 @@
+//! A leg that another node sends to a phone registered here: rung, relayed, ended, nothing more.
+//! It is no contact of this node; nothing is decided or recorded.
+
+use bytes::Bytes;
+use hotline_rtp::api::{Law, MediaCommand, MediaEvent, MediaLegId};
+use hotline_sip::api::{CallHandle, Command, Event, Header, RequestHandle};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::refer::target;
+use crate::sdp::{self, Description};
+use crate::types::{Dialed, OpenedLeg, Refusal, SessionConfig};
+
+/// What a relay is made of.
+#[derive(Clone)]
+pub struct RelayArrival {
+    /// The other node's call.
+    pub call: CallHandle,
+    /// Its offer.
+    pub sdp: Bytes,
+    /// Our leg towards the other node.
+    pub media: OpenedLeg,
+    /// What the phone shows: a name-addr.
+    pub from: String,
+    /// The way to the phone.
+    pub phone: Dialed,
+}
+
+/// What the shell must do, in this order.
+pub enum RelayOutput {
+    /// Hand to the SIP endpoint.
+    Sip(Command),
+    /// Hand to the media engine.
+    Media(MediaCommand),
+    /// Nothing more will come: forget it.
+    Over,
+}
+
+/// One side.
+struct Side {
+    call: CallHandle,
+    media: OpenedLeg,
+    law: Law,
+    sdp_version: u32,
+}
+
+impl Side {
+    fn local(&mut self) -> sdp::Local {
+        self.sdp_version += 1;
+        sdp::Local { rtp: self.media.rtp, session: self.call.0, version: self.sdp_version }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Ringing,
+    Up,
+    Over,
+}
+
+/// One relayed leg.
+pub struct Relay {
+    cfg: Arc<SessionConfig>,
+    node: Side,
+    phone: Side,
+    offer: Description,
+    state: State,
+    out: VecDeque<RelayOutput>,
+}
+
+impl Relay {
+    /// Rings the phone.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the offer cannot be used; answer with that status and close both media legs.
+    pub fn arrive(cfg: Arc<SessionConfig>, arrival: RelayArrival, headers: Vec<Header>) -> Result<Relay, Refusal> {
+        let refusal = |e: sdp::SdpError| Refusal { status: 488, reason: e.to_string() };
+        let offer = sdp::parse(&arrival.sdp).map_err(refusal)?;
+        let law = offer.choose(None).unwrap_or(Law::Mu);
+        let RelayArrival { call, media, from, phone, .. } = arrival;
+        let mut relay = Relay {
+            cfg,
+            node: Side { call, media, law, sdp_version: 0 },
+            phone: Side { call: phone.call, media: phone.media, law, sdp_version: 0 },
+            offer,
+            state: State::Ringing,
+            out: VecDeque::new(),
+        };
+        relay.media(MediaCommand::SetRemote { leg: media.id, remote: relay.offer.remote(law, false) });
+        relay.media(MediaCommand::Bridge { a: media.id, b: phone.media.id });
+        let local = relay.phone.local();
+        let mut all = phone.headers;
+        all.extend(headers);
+        relay.sip(Command::Invite {
+            call: phone.call,
+            to: format!("<{}>", phone.uri),
+            uri: phone.uri,
+            path: phone.path,
+            from,
+            sdp: Some(sdp::offer(&local, law)),
+            headers: all,
+            credentials: phone.credentials,
+        });
+        Ok(relay)
+    }
+
+    /// The next thing to do, until `None`; poll after every input.
+    pub fn poll_output(&mut self) -> Option<RelayOutput> {
+        self.out.pop_front()
+    }
+
+    /// The call of the other node, and that of the phone.
+    pub fn calls(&self) -> (CallHandle, CallHandle) {
+        (self.node.call, self.phone.call)
+    }
+
+    /// Both media legs.
+    pub fn media_legs(&self) -> [MediaLegId; 2] {
+        [self.node.media.id, self.phone.media.id]
+    }
+
+    /// Whether the phone has answered.
+    pub fn is_up(&self) -> bool {
+        self.state == State::Up
+    }
+
+    fn sip(&mut self, command: Command) {
+        self.out.push_back(RelayOutput::Sip(command));
+    }
+
+    fn media(&mut self, command: MediaCommand) {
+        self.out.push_back(RelayOutput::Media(command));
+    }
+
+    /// The side an event is about, and the other one.
+    fn sides(&mut self, call: CallHandle) -> Option<(&mut Side, &mut Side)> {
+        if call == self.node.call {
+            Some((&mut self.node, &mut self.phone))
+        } else if call == self.phone.call {
+            Some((&mut self.phone, &mut self.node))
+        } else {
+            None
+        }
+    }
+
+    /// A SIP event of one of the two calls.
+    pub fn handle_sip(&mut self, event: Event) {
+        if self.state == State::Over {
+            return;
+        }
+        match event {
+            Event::Progressed { call, status, .. } if call == self.phone.call && status >= 180 => {
+                // The phone's own early audio, if it has any, begins with its answer.
+                self.sip(Command::Progress { call: self.node.call, status: 180, sdp: None });
+            }
+            Event::Answered { call, sdp } if call == self.phone.call => self.answered(sdp),
+            Event::Failed { call, status, .. } if call == self.phone.call => {
+                self.sip(Command::Refuse { call: self.node.call, status, headers: Vec::new() });
+                self.over();
+            }
+            Event::Cancelled { call } if call == self.node.call => {
+                self.hang_up(self.phone.call, None);
+                self.over();
+            }
+            Event::Ended { call, reason, .. } => {
+                let other = if call == self.node.call { self.phone.call } else { self.node.call };
+                self.hang_up(other, reason);
+                self.over();
+            }
+            Event::Reoffered { call, sdp } => self.reoffered(call, sdp),
+            Event::ReofferAnswered { call, result: Ok(sdp) } => self.reoffer_answered(call, &sdp),
+            Event::Info { call, content_type, body } => self.info(call, content_type, body),
+            Event::Referred { call, request, refer_to } => self.referred(call, request, refer_to),
+            _ => {}
+        }
+    }
+
+    /// An event of one of the two media legs.
+    pub fn handle_media(&mut self, event: &MediaEvent) {
+        match event {
+            // The other node may only have nothing to say; a new offer shows whether it is there.
+            MediaEvent::Silent { leg, .. } if *leg == self.node.media.id && self.state == State::Up => {
+                let local = self.node.local();
+                let sdp = sdp::offer(&local, self.node.law);
+                self.sip(Command::Reoffer { call: self.node.call, sdp });
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends both calls because the node goes away.
+    pub fn drain(&mut self) {
+        if self.state != State::Over {
+            self.hang_up(self.node.call, None);
+            self.hang_up(self.phone.call, None);
+            self.over();
+        }
+    }
+
+    fn hang_up(&mut self, call: CallHandle, reason: Option<String>) {
+        self.sip(Command::Hangup { call, status: None, reason });
+    }
+
+    fn over(&mut self) {
+        self.state = State::Over;
+        for leg in self.media_legs() {
+            self.media(MediaCommand::Close { leg });
+        }
+        self.out.push_back(RelayOutput::Over);
+    }
+
+    fn answered(&mut self, sdp: Option<Bytes>) {
+        let parsed = sdp.and_then(|sdp| sdp::parse(&sdp).ok());
+        let Some((law, description)) = parsed.and_then(|d| Some((d.choose(None)?, d))) else {
+            self.hang_up(self.phone.call, None);
+            self.sip(Command::Refuse { call: self.node.call, status: 488, headers: Vec::new() });
+            self.over();
+            return;
+        };
+        self.phone.law = law;
+        self.media(MediaCommand::SetRemote { leg: self.phone.media.id, remote: description.remote(law, true) });
+        // No transcoding where the other node speaks the phone's law.
+        if let Some(shared) = self.offer.choose(Some(law))
+            && shared != self.node.law
+        {
+            self.node.law = shared;
+            self.media(MediaCommand::SetRemote { leg: self.node.media.id, remote: self.offer.remote(shared, false) });
+        }
+        let local = self.node.local();
+        let sdp = sdp::answer(&local, &self.offer, self.node.law);
+        self.state = State::Up;
+        self.sip(Command::Answer { call: self.node.call, sdp, headers: Vec::new() });
+    }
+
+    /// Hold, resume, another address: answered here, and its direction passed on.
+    fn reoffered(&mut self, call: CallHandle, sdp: Option<Bytes>) {
+        let up = self.state == State::Up;
+        let Some((side, other)) = self.sides(call) else { return };
+        let local = side.local();
+        let Some(bytes) = sdp else {
+            let sdp = Some(sdp::offer(&local, side.law));
+            self.sip(Command::AnswerReoffer { call, sdp });
+            return;
+        };
+        let parsed = sdp::parse(&bytes).ok();
+        let Some((law, description)) = parsed.and_then(|d| Some((d.choose(Some(side.law))?, d))) else {
+            self.sip(Command::AnswerReoffer { call, sdp: None });
+            return;
+        };
+        side.law = law;
+        let leg = side.media.id;
+        let answer = sdp::answer(&local, &description, law);
+        let (other_call, other_law) = (other.call, other.law);
+        let passed_on = sdp::offer_with(&other.local(), other_law, description.direction);
+        self.sip(Command::AnswerReoffer { call, sdp: Some(answer) });
+        self.media(MediaCommand::SetRemote { leg, remote: description.remote(law, true) });
+        if up {
+            self.sip(Command::Reoffer { call: other_call, sdp: passed_on });
+        }
+    }
+
+    fn reoffer_answered(&mut self, call: CallHandle, sdp: &Bytes) {
+        let Some((side, _)) = self.sides(call) else { return };
+        let Ok(description) = sdp::parse(sdp) else { return };
+        let law = description.choose(Some(side.law)).unwrap_or(side.law);
+        side.law = law;
+        let leg = side.media.id;
+        self.media(MediaCommand::SetRemote { leg, remote: description.remote(law, true) });
+    }
+
+    /// The other node has the call: it decides about transfers, and its NOTIFYs are passed on.
+    fn referred(&mut self, call: CallHandle, request: RequestHandle, refer_to: String) {
+        let target = target(&refer_to, &self.cfg.own_hosts);
+        let passed = target.filter(|_| call == self.phone.call && self.state == State::Up);
+        let status = if passed.is_some() { 202 } else { 603 };
+        self.sip(Command::Reply { request, status, headers: Vec::new() });
+        if let Some(target) = passed {
+            // A user of ours is one of the other node's: by the name that all nodes have.
+            let user_of_ours = !target.contains(':');
+            let refer_to = if user_of_ours { format!("sip:{target}@{}", self.cfg.host) } else { refer_to };
+            self.sip(Command::Refer { call: self.node.call, refer_to });
+        }
+    }
+
+    /// Keys as INFO, and how a transfer goes.
+    fn info(&mut self, call: CallHandle, content_type: String, body: Bytes) {
+        if self.state != State::Up {
+            return;
+        }
+        let from_node = call == self.node.call;
+        if content_type.starts_with("message/sipfrag") {
+            if let (true, Some(status)) = (from_node, fragment_status(&body)) {
+                self.sip(Command::Notify { call: self.phone.call, status, last: status >= 200 });
+            }
+            return;
+        }
+        let other = if from_node { self.phone.call } else { self.node.call };
+        self.sip(Command::Info { call: other, content_type, body });
+    }
+}
+
+/// The status in a `message/sipfrag`: `SIP/2.0 200 OK`.
+fn fragment_status(body: &[u8]) -> Option<u16> {
+    let text = std::str::from_utf8(body.get(..body.len().min(128))?).ok()?;
+    let status = text.strip_prefix("SIP/2.0 ")?.split_whitespace().next()?.parse().ok()?;
+    (100..=699).contains(&status).then_some(status)
+}

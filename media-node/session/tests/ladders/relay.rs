@@ -1,0 +1,181 @@
+//! A leg that another node sends to a phone here.
+
+use super::*;
+use hotline_session::{Relay, RelayArrival, RelayOutput};
+use hotline_sip::api::RequestHandle;
+
+struct Legs {
+    relay: Relay,
+    lines: Vec<String>,
+}
+
+/// The other node is call 1 and media 1, the phone call 2 and media 2.
+fn relay() -> Legs {
+    let mut w = World::new();
+    w.next_media = 2;
+    let phone = w.dialed();
+    let arrival = RelayArrival {
+        call: CallHandle(1),
+        sdp: Bytes::from_static(OFFER),
+        media: OpenedLeg { id: MediaLegId(1), rtp: "192.0.2.1:20002".parse().unwrap() },
+        from: "\"billing\" <sip:+861@hotline>".into(),
+        phone,
+    };
+    let relay = Relay::arrive(Arc::new(config()), arrival, vec![("Require".into(), "replaces".into())]).unwrap();
+    let mut legs = Legs { relay, lines: vec!["INVITE".into()] };
+    legs.drain();
+    legs
+}
+
+impl Legs {
+    fn drain(&mut self) {
+        while let Some(output) = self.relay.poll_output() {
+            self.lines.push(match output {
+                RelayOutput::Sip(command) => match &command {
+                    Command::Progress { call, .. } | Command::Answer { call, .. } | Command::Refuse { call, .. } => {
+                        format!("    call {}:{}", call.0, sip_line(&command).trim_start_matches("   "))
+                    }
+                    _ => sip_line(&command),
+                },
+                RelayOutput::Media(command) => media_line(&command),
+                RelayOutput::Over => "    over".into(),
+            });
+        }
+    }
+
+    fn sip(&mut self, line: &str, event: Event) {
+        self.lines.push(line.into());
+        self.relay.handle_sip(event);
+        self.drain();
+    }
+
+    fn expect(&self, expected: &str) {
+        let clean = |text: &str| text.lines().map(|l| l.trim().to_string()).collect::<Vec<_>>().join("\n");
+        let got = self.lines.join("\n");
+        assert!(clean(got.trim()) == clean(expected.trim()), "the ladder is\n\n{got}\n\nand not\n{expected}");
+    }
+
+    fn up() -> Self {
+        let mut legs = relay();
+        let sdp = Bytes::from_static(
+            b"v=0\r\nc=IN IP4 192.0.2.20\r\nm=audio 6000 RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n",
+        );
+        legs.sip("phone 200", Event::Answered { call: CallHandle(2), sdp: Some(sdp) });
+        legs
+    }
+
+    fn up_and_forgotten() -> Self {
+        let mut legs = Self::up();
+        legs.lines.clear();
+        legs
+    }
+}
+
+#[test]
+fn the_phone_rings_answers_and_hangs_up() {
+    let mut legs = relay();
+    legs.sip("phone 180", Event::Progressed { call: CallHandle(2), status: 180, sdp: None });
+    let sdp = Bytes::from_static(b"v=0\r\nc=IN IP4 192.0.2.20\r\nm=audio 6000 RTP/AVP 0\r\n");
+    legs.sip("phone 200", Event::Answered { call: CallHandle(2), sdp: Some(sdp) });
+    assert!(legs.relay.is_up());
+    legs.sip("phone BYE", Event::Ended { call: CallHandle(2), by_peer: true, reason: None });
+    legs.sip("late", Event::Ended { call: CallHandle(1), by_peer: true, reason: None });
+    legs.expect(
+        "
+INVITE
+    media 1: 192.0.2.9:4000 A
+    bridge 1 2
+    call 2: INVITE \"billing\" <sip:+861@hotline> [20004 RTP/AVP 8 0 101] Require: replaces
+phone 180
+    call 1: 180
+phone 200
+    media 2: 192.0.2.20:6000 Mu
+    media 1: 192.0.2.9:4000 Mu
+    call 1: 200 [20002 RTP/AVP 0 101]
+phone BYE
+    call 1: hang up
+    media 1: close
+    media 2: close
+    over
+late",
+    );
+}
+
+#[test]
+fn refusals_and_cancels_are_passed_through() {
+    let mut legs = relay();
+    legs.lines.clear();
+    legs.sip("phone 486", Event::Failed { call: CallHandle(2), status: 486, reason: String::new() });
+    legs.expect("phone 486\n call 1: 486\n media 1: close\n media 2: close\n over");
+
+    let mut legs = relay();
+    legs.lines.clear();
+    legs.sip("node CANCEL", Event::Cancelled { call: CallHandle(1) });
+    legs.expect("node CANCEL\n call 2: hang up\n media 1: close\n media 2: close\n over");
+
+    let mut legs = Legs::up_and_forgotten();
+    legs.sip("node BYE", Event::Ended { call: CallHandle(1), by_peer: true, reason: None });
+    legs.expect("node BYE\n call 2: hang up\n media 1: close\n media 2: close\n over");
+}
+
+#[test]
+fn hold_keys_and_transfers_are_passed_through() {
+    let mut legs = Legs::up_and_forgotten();
+    let held = Bytes::from_static(b"v=0\r\nc=IN IP4 192.0.2.20\r\nm=audio 6000 RTP/AVP 0\r\na=sendonly\r\n");
+    legs.sip("phone holds", Event::Reoffered { call: CallHandle(2), sdp: Some(held) });
+    let answer = Bytes::from_static(b"v=0\r\nc=IN IP4 192.0.2.9\r\nm=audio 4000 RTP/AVP 0\r\na=recvonly\r\n");
+    legs.sip("node agrees", Event::ReofferAnswered { call: CallHandle(1), result: Ok(answer) });
+    let refer = Event::Referred { call: CallHandle(2), request: RequestHandle(3), refer_to: "sip:600@hotline".into() };
+    legs.sip("phone REFER", refer);
+    let attended = "sip:601@hotline?Replaces=x".to_string();
+    let refer = Event::Referred { call: CallHandle(2), request: RequestHandle(3), refer_to: attended };
+    legs.sip("attended REFER", refer);
+    let body = Bytes::from_static(b"SIP/2.0 200 OK\r\n");
+    let content_type = "message/sipfrag".to_string();
+    legs.sip("node NOTIFY", Event::Info { call: CallHandle(1), content_type, body });
+    let refer = Event::Referred { call: CallHandle(1), request: RequestHandle(4), refer_to: "sip:600@hotline".into() };
+    legs.sip("node REFER", refer);
+    legs.expect(
+        "
+phone holds
+    call 2: reanswer [20004 RTP/AVP 0 recvonly]
+    media 2: 192.0.2.20:6000 Mu mute
+    call 1: reoffer [20002 RTP/AVP 0 8 101 sendonly]
+node agrees
+    media 1: 192.0.2.9:4000 Mu deaf
+phone REFER
+    reply 202
+    call 1: REFER sip:600@hotline
+attended REFER
+    reply 603
+node NOTIFY
+    call 2: NOTIFY 200 last
+node REFER
+    reply 603",
+    );
+}
+
+#[test]
+fn a_node_that_says_nothing_is_asked_whether_it_is_there() {
+    let mut legs = Legs::up_and_forgotten();
+    legs.relay.handle_media(&MediaEvent::Silent { leg: MediaLegId(2), for_ms: 60_000 });
+    legs.relay.handle_media(&MediaEvent::Silent { leg: MediaLegId(1), for_ms: 60_000 });
+    legs.drain();
+    legs.expect("call 1: reoffer [20002 RTP/AVP 0 8 101]");
+    legs.relay.drain();
+    legs.drain();
+    assert!(legs.lines.join("\n").ends_with("over"));
+}
+
+#[test]
+fn an_offer_of_no_use_is_refused() {
+    let w = &mut World::new();
+    let arrival = RelayArrival {
+        call: CallHandle(1),
+        sdp: Bytes::from_static(b"nonsense"),
+        media: w.open(),
+        from: "<sip:a@b>".into(),
+        phone: w.dialed(),
+    };
+    assert_eq!(Relay::arrive(Arc::new(config()), arrival, vec![]).err().unwrap().status, 488);
+}

@@ -1,0 +1,265 @@
+//! Call backs from the promise to the talk, or to the last attempt.
+
+use super::*;
+use hotline_routing::callback::{CallFirst, CallbackPolicy, NumberRefusal};
+
+fn with_policy(policy: CallbackPolicy, opens: Option<Timestamp>) -> Arc<Setting> {
+    let mut setting = setting().as_ref().clone();
+    let mut billing = QueueConfig::new(name("billing"));
+    billing.callback = policy;
+    setting.queues = Arc::new([(name("billing"), billing)].into());
+    setting.callback = Some(CallbackView { refused: None, opens });
+    Arc::new(setting)
+}
+
+impl Life {
+    fn step_in(&mut self, event: Event, setting: &Arc<Setting>) {
+        let input = ContactInput { event, setting: Some(setting.clone()) };
+        let done = ContactMachine::step(self.contact.as_ref(), &input, self.now).unwrap();
+        self.contact = Some(done.state);
+        self.facts.extend(done.facts);
+        self.effects.extend(done.effects);
+    }
+}
+
+fn waits(life: &Life) -> bool {
+    ContactMachine::rows(life.contact()).iter().any(|row| row.partition == "waiting/billing")
+}
+
+#[test]
+fn a_call_back_waits_in_its_old_place_without_a_leg() {
+    let life = Life::callback();
+    assert_eq!(life.names(), ["ContactArrived", "ContactEnqueued"]);
+    assert!(waits(&life));
+    assert_eq!(life.contact().wait().unwrap().entry.virtual_time(), at(-600_000));
+    let rows = ContactMachine::rows(life.contact());
+    assert!(!rows.iter().any(|row| row.partition.starts_with("contacts/node/")), "no node carries it");
+    assert!(rows.iter().any(|row| row.partition == CALLBACKS_PARTITION));
+    let lost = Life::called_back(CallbackOrder { lost_call: true, ..order() });
+    assert_eq!(lost.contact().wait().unwrap().entry.virtual_time(), at(-600_000 - LOST_CREDIT_MS));
+}
+
+#[test]
+fn agent_first_the_party_hears_a_person_at_once() {
+    let mut life = Life::callback_offered();
+    let asked = life.asked();
+    let [NodeAction::Dial { party, .. }] = asked.as_slice() else { panic!("{asked:?}") };
+    assert_eq!((party.target.expose().as_str(), party.caller_id.as_str()), ("+8613800138000", "+8610555"));
+    assert_eq!(party.agent.as_ref().map(|ring| ring.offer), Some(offer_id(1)));
+    life.now = at(3_000);
+    life.clear().node(CallEvent::OfferAnswered { offer: offer_id(1), dialog: None });
+    assert_eq!(life.names(), ["PartyDialled"]);
+    assert_eq!(life.told(), [(1, AgentNews::Accepted)]);
+    life.now = at(10_000);
+    life.clear().node(CallEvent::PartyAnswered { dialog: Some(dialog("party")) });
+    assert_eq!(life.names(), ["PartyReached", "OfferAccepted", "LegsBridged", "RecordingStarted"]);
+    assert_eq!(life.contact().listing().phase, PhaseName::Talking);
+    assert!(!ContactMachine::rows(life.contact()).iter().any(|row| row.partition == CALLBACKS_PARTITION));
+    // The agent leaves first: there is no flow to go on.
+    life.now = at(40_000);
+    life.clear().node(CallEvent::AgentLegEnded { offer: offer_id(1), cause: EndCause::HungUp });
+    let ContactFact::ContactEnded(ending) = last(&life) else { panic!("{:?}", last(&life)) };
+    assert_eq!((ending.talk_ms, ending.callback_of), (30_000, Some(ContactId::from_u128(4))));
+}
+
+#[test]
+fn party_first_the_caller_is_told_why_and_waits_at_the_head() {
+    let policy = CallbackPolicy { first: CallFirst::Party, ..CallbackPolicy::default() };
+    let setting = with_policy(policy, None);
+    let mut life = Life::called_back(CallbackOrder { lost_call: true, ..order() });
+    let mut contact = life.contact().clone();
+    contact.fallback.apology = special_information();
+    life.contact = Some(contact);
+    life.clear().step_in(Event::DialParty { node: NODE }, &setting);
+    assert!(matches!(life.asked().as_slice(), [NodeAction::Dial { party, .. }] if party.agent.is_none()));
+    assert!(!waits(&life), "nobody is offered while the phone rings");
+    life.seq += 1;
+    let event = life.reported(CallEvent::PartyAnswered { dialog: None });
+    life.clear().step_in(event.clone(), &setting);
+    let Event::Node { event, .. } = event else { unreachable!() };
+    let answer = decision(life.contact(), life.seq, &event);
+    assert!(matches!(answer.script.as_deref(), Some([Verb::Play { .. }, Verb::Hold { .. }])), "{answer:?}");
+    assert!(waits(&life) && life.effects.iter().any(|e| matches!(e, ContactEffect::MatchQueue { .. })));
+    life.step(offer(2)).unwrap();
+    assert!(matches!(life.asked().last(), Some(NodeAction::Ring(_))), "rung like for any caller");
+}
+
+#[test]
+fn attempts_are_counted_postponed_and_given_up() {
+    let mut life = Life::callback_dialling();
+    for attempt in 1..=3_u8 {
+        life.clear().node(CallEvent::PartyFailed { reason: DialFailure::NoAnswer, sip_status: Some(480) });
+        assert!(matches!(life.facts[0], ContactFact::PartyMissed { attempt: a, .. } if a == attempt));
+        assert_eq!(life.told(), [(1, AgentNews::NotReached)], "the agent owes no wrap-up");
+        if attempt == 3 {
+            break;
+        }
+        assert!(matches!(life.contact().phase, Phase::Resting { .. }) && !waits(&life));
+        life.now = life.now.plus_ms(300_000);
+        life.clear().step(Event::Timer { timer: TIMER_RETRY.into() }).unwrap();
+        assert!(waits(&life), "the place is as before");
+        let Phase::Resting { .. } = Life::callback_resting().contact().phase else { panic!() };
+        let mut again = Life { contact: life.contact.clone(), ..Life::callback_offered() };
+        again.now = life.now;
+        let Event::Offer { agent, sip_user, phone_node, ring_timeout_ms, caller_label, record, .. } = offer(1) else {
+            unreachable!()
+        };
+        let dial = Some(NODE);
+        let (offer, phone_address, by) = (offer_id(1), None, None);
+        again
+            .step(Event::Offer {
+                offer,
+                agent,
+                sip_user,
+                phone_node,
+                ring_timeout_ms,
+                caller_label,
+                record,
+                phone_address,
+                dial,
+                by,
+            })
+            .unwrap();
+        again.node(CallEvent::OfferAnswered { offer: offer_id(1), dialog: None });
+        life = again;
+    }
+    assert!(life.facts.iter().any(|f| matches!(f, ContactFact::CallbackFailed { attempts: 3, .. })));
+    assert!(matches!(last(&life), ContactFact::ContactEnded(e) if e.reason == EndReason::NotReached));
+}
+
+#[test]
+fn a_number_that_does_not_exist_is_not_tried_again() {
+    let mut life = Life::callback_dialling();
+    life.clear().node(CallEvent::PartyFailed { reason: DialFailure::NoSuchNumber, sip_status: Some(404) });
+    assert!(life.facts.iter().any(|f| matches!(f, ContactFact::CallbackFailed { why: CallbackEnd::Number, .. })));
+    assert!(!life.contact().is_alive());
+}
+
+#[test]
+fn nobody_is_called_outside_the_hours() {
+    let closed = with_policy(CallbackPolicy::default(), Some(at(7_200_000)));
+    let mut life = Life::callback();
+    life.clear().step(Event::Postpone { until: at(3_600_000) }).unwrap();
+    assert!(!waits(&life));
+    life.now = at(3_600_000);
+    life.step_in(Event::Timer { timer: TIMER_RETRY.into() }, &closed);
+    assert!(matches!(life.contact().phase, Phase::Resting { until, .. } if until == at(7_200_000)), "still closed");
+    life.now = at(7_200_000);
+    life.step(Event::Timer { timer: TIMER_RETRY.into() }).unwrap();
+    assert!(waits(&life));
+}
+
+#[test]
+fn an_attempt_whose_end_nobody_tells_is_over_in_time() {
+    let mut life = Life::callback_dialling();
+    let due = ContactMachine::deadlines(life.contact())[TIMER_DIAL];
+    life.now = due;
+    life.clear().step(Event::Timer { timer: TIMER_DIAL.into() }).unwrap();
+    assert!(matches!(life.contact().phase, Phase::Resting { .. }));
+    assert!(matches!(life.asked()[0], NodeAction::End));
+    // An answer after that: the line is closed again.
+    life.clear().node(CallEvent::PartyAnswered { dialog: None });
+    assert!(matches!(life.asked().as_slice(), [NodeAction::End]));
+}
+
+#[test]
+fn an_agent_who_hangs_up_before_the_answer_is_free_and_the_call_back_waits() {
+    let mut life = Life::callback_dialling();
+    life.clear().node(CallEvent::AgentLegEnded { offer: offer_id(1), cause: EndCause::HungUp });
+    assert!(matches!(life.contact().phase, Phase::Resting { .. }));
+    assert_eq!(life.told(), [(1, AgentNews::NotReached)]);
+    life.clear().node(CallEvent::CallEnded { cause: EndCause::Command, quality: None });
+    assert!(life.contact().is_alive() && life.facts.is_empty(), "what is left of the attempt");
+}
+
+#[test]
+fn a_node_that_dies_while_dialling_leaves_the_call_back_as_it_was() {
+    for mut life in [Life::callback_offered(), Life::callback_dialling()] {
+        life.now = at(9_000);
+        life.clear().step(lost(Some(OTHER), at(9_000))).unwrap();
+        assert!(waits(&life));
+        assert_eq!(life.contact().order.as_ref().unwrap().tries, 0, "that attempt does not count");
+        assert_eq!(life.told().len(), 1, "the agent is free");
+    }
+}
+
+#[test]
+fn a_call_back_merges_with_a_call_of_the_party_unless_it_is_being_made() {
+    let into = ContactId::from_u128(6);
+    let mut life = Life::callback();
+    life.clear().step(Event::Merge { into }).unwrap();
+    assert_eq!(life.names(), ["CallbackMerged", "ContactEnded"]);
+    let mut life = Life::callback_dialling();
+    assert_eq!(life.step(Event::Merge { into }).unwrap_err().code, "callback-under-way");
+    let mut new = Life::waiting();
+    new.now = at(60_000);
+    new.clear().step(Event::TakePlace { from: ContactId::from_u128(6), since: at(-600_000) }).unwrap();
+    assert_eq!(new.contact().wait().unwrap().entry.virtual_time(), at(-600_000));
+    assert_eq!(new.names(), ["PlaceTaken"]);
+}
+
+#[test]
+fn one_that_never_had_its_turn_expires_and_one_can_be_ended() {
+    let mut life = Life::callback();
+    life.now = at(CALLBACK_LIFE_MS);
+    life.clear().step(Event::Timer { timer: TIMER_GUARD.into() }).unwrap();
+    assert!(life.facts.iter().any(|f| matches!(f, ContactFact::CallbackFailed { why: CallbackEnd::Expired, .. })));
+    let mut life = Life::callback();
+    life.clear().step(Event::End).unwrap();
+    assert!(life.asked().is_empty(), "no node has anything to end");
+    assert!(!life.contact().is_alive());
+}
+
+/// A flow that offers a call back at once.
+const OFFERS: &str = "\
+flow: main
+languages: [en]
+start: call
+prompts:
+  bye: {en: We call you back.}
+  no: {en: We cannot call this number.}
+steps:
+  call:
+    callback: billing
+    then: good
+    refused: bad
+  good:
+    hangup: bye
+  bad:
+    hangup: no
+";
+
+#[test]
+fn a_bad_number_is_refused_at_once_with_a_reason() {
+    let mut setting = setting().as_ref().clone();
+    let flow = hotline_flow::parse(OFFERS).expect("the test's flow is good");
+    setting.flow = Arc::new(Compiled::new(flow, &BTreeMap::new()).unwrap());
+    for (number, refused, wanted) in [
+        ("+8613800138000", None, None),
+        ("+19005550100", None, Some(CallbackRefusal::Number(NumberRefusal::Forbidden))),
+        ("anonymous", None, Some(CallbackRefusal::Number(NumberRefusal::Malformed))),
+        ("+8610555", None, Some(CallbackRefusal::OwnNumber)),
+        ("+8613800138000", Some(CallbackRefusal::CallerLimit), Some(CallbackRefusal::CallerLimit)),
+    ] {
+        setting.callback = Some(CallbackView { refused, opens: None });
+        let mut event = arrived();
+        if let CallEvent::Arrived { from, did, .. } = &mut event {
+            *from = number.to_string().into();
+            *did = "+8610555".into();
+        }
+        let input = ContactInput { event: node_event(1, event), setting: Some(Arc::new(setting.clone())) };
+        let done = ContactMachine::step(None, &input, at(0)).unwrap();
+        let found = done.facts.iter().find_map(|fact| match fact {
+            ContactFact::CallbackRefused { why, .. } => Some(*why),
+            _ => None,
+        });
+        assert_eq!(found, wanted, "{number}");
+        let promised = done.facts.iter().any(|f| matches!(f, ContactFact::CallbackRequested { .. }));
+        assert_eq!((promised, done.state.callback), (wanted.is_none(), wanted.is_none()), "{number}");
+        let last = done.facts.iter().rev().find_map(|fact| match fact {
+            ContactFact::FlowStepEntered { step, .. } => Some(step.to_string()),
+            _ => None,
+        });
+        assert_eq!(last.as_deref(), Some(if wanted.is_none() { "good" } else { "bad" }));
+    }
+}

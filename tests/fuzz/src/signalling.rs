@@ -1,0 +1,79 @@
+//! Messages and descriptions, one at a time.
+
+use hotline_rtp::api::Law;
+use hotline_session::sdp::{self, Local};
+use hotline_sip::api::{Output, Path, Transport};
+use hotline_sip::{Endpoint, EndpointConfig, Frame, Framer, inspect, shard_of};
+use std::time::Instant;
+
+/// One SIP message: as a datagram, and cut from a stream in parts of a size it names itself.
+pub fn sip(data: &[u8]) {
+    let whole = inspect(data);
+    assert!(shard_of(data, 7) < 7);
+    if let Err((status, reason)) = whole {
+        assert!((400..=699).contains(&status) && !reason.is_empty());
+    }
+    let step = data.first().map_or(1, |byte| usize::from(*byte).max(1));
+    let mut framer = Framer::default();
+    let mut framed = 0;
+    'stream: for part in data.chunks(step) {
+        framer.push(part);
+        loop {
+            match framer.next_frame() {
+                Ok(Some(Frame::Message(message))) => {
+                    framed += message.len();
+                    let _ = inspect(&message);
+                }
+                Ok(Some(Frame::Ping)) => {}
+                Ok(None) => break,
+                Err(_) => break 'stream,
+            }
+        }
+    }
+    assert!(framed <= data.len());
+}
+
+/// One datagram of STUN on the SIP port; half of the time its front is made right.
+pub fn stun(data: &[u8]) {
+    let mut datagram = data.to_vec();
+    if let [mode, rest @ ..] = data
+        && mode & 1 == 1
+    {
+        datagram =
+            [&[0, 1], &(rest.len().saturating_sub(12) as u16).to_be_bytes()[..], &[0x21, 0x12, 0xa4, 0x42], rest]
+                .concat();
+    }
+    let remote = if data.len().is_multiple_of(2) { "192.0.2.7:4711" } else { "[2001:db8::7]:4711" };
+    let (Ok(local), Ok(remote)) = ("192.0.2.1:5060".parse(), remote.parse()) else { return };
+    let mut endpoint = Endpoint::new(EndpointConfig::new("fuzz"), [7; 32]);
+    let path = Path { transport: Transport::Udp, local, remote, connection: 0 };
+    endpoint.handle_packet(Instant::now(), path, &datagram);
+    while let Some(output) = endpoint.poll_output() {
+        if let Output::Transmit { bytes, .. } = output
+            && datagram.first().is_some_and(|first| *first < 4)
+        {
+            assert_eq!(bytes.get(..2), Some(&[1, 1][..]));
+            assert_eq!(bytes.get(8..20), datagram.get(8..20));
+            assert!(bytes.len() <= 44);
+        }
+    }
+}
+
+/// A session description: what is understood can be answered, and the answer is understood.
+pub fn sdp(data: &[u8]) {
+    let Ok(description) = sdp::parse(data) else { return };
+    assert!(!description.laws.is_empty());
+    let Ok(rtp) = "192.0.2.1:20000".parse() else { return };
+    let local = Local { rtp, session: 1, version: 1 };
+    for law in [Law::Mu, Law::A] {
+        let Some(law) = description.choose(Some(law)) else { continue };
+        let answer = sdp::answer(&local, &description, law);
+        let read = sdp::parse(&answer);
+        assert!(read.is_ok(), "{read:?}: {}", String::from_utf8_lossy(&answer));
+        if let Ok(read) = read {
+            assert_eq!((read.laws.as_slice(), read.rtp), (&[law][..], rtp));
+            assert_eq!(read.sections.len(), description.sections.len());
+        }
+        let _ = description.remote(law, true);
+    }
+}

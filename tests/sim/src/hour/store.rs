@@ -1,0 +1,414 @@
+//! Tables that count: request units as DynamoDB charges them, conflicts as its transactions have
+//! them, and how hot each partition gets.
+
+use async_trait::async_trait;
+use hotline_base::{EntityKey, IndexRow, InputId, TenantId, Timestamp};
+use hotline_ports::{Commit, CommitError, FactRow, Fault, OutboxRow, Range, Store, Stored, TimerRow, World};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::clock::Clock;
+use super::prices::{COMMIT_MS, LOAD_MS, RANGE_MS, WRITE_MS};
+
+/// What was read and written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Units {
+    /// Items and ranges read.
+    pub reads: u64,
+    /// Items written or removed.
+    pub writes: u64,
+    /// Bytes read.
+    pub bytes_read: u64,
+    /// Bytes written.
+    pub bytes_written: u64,
+    /// Read request units, strongly consistent.
+    pub read_units: u64,
+    /// Write request units.
+    pub write_units: u64,
+    /// Transactions.
+    pub commits: u64,
+    /// Transactions that met another one or a newer version.
+    pub conflicts: u64,
+}
+
+impl Units {
+    /// What was added since `before`.
+    pub fn since(&self, before: &Units) -> Units {
+        Units {
+            reads: self.reads - before.reads,
+            writes: self.writes - before.writes,
+            bytes_read: self.bytes_read - before.bytes_read,
+            bytes_written: self.bytes_written - before.bytes_written,
+            read_units: self.read_units - before.read_units,
+            write_units: self.write_units - before.write_units,
+            commits: self.commits - before.commits,
+            conflicts: self.conflicts - before.conflicts,
+        }
+    }
+}
+
+/// The busiest second of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Heat {
+    second: i64,
+    reads: u64,
+    writes: u64,
+    /// Most read units in a second.
+    pub most_reads: u64,
+    /// Most write units in a second.
+    pub most_writes: u64,
+}
+
+impl Heat {
+    fn add(&mut self, second: i64, reads: u64, writes: u64) {
+        if second != self.second {
+            *self = Self { second, reads: 0, writes: 0, ..*self };
+        }
+        self.reads += reads;
+        self.writes += writes;
+        self.most_reads = self.most_reads.max(self.reads);
+        self.most_writes = self.most_writes.max(self.writes);
+    }
+}
+
+type Place = (TenantId, String);
+
+#[derive(Default)]
+struct Tables {
+    states: HashMap<EntityKey, (u64, String, Vec<InputId>)>,
+    rows: HashMap<Place, BTreeMap<String, String>>,
+    /// Rows of counters, by partition and sort.
+    counters: HashMap<Place, BTreeMap<String, BTreeMap<String, i64>>>,
+    timers: BTreeSet<TimerRow>,
+    outbox: BTreeMap<(Timestamp, EntityKey, u64, u32), OutboxRow>,
+    /// Facts for the consumer, oldest first.
+    stream: Vec<FactRow>,
+    /// Items that a transaction under way writes.
+    busy: HashSet<String>,
+    units: Units,
+    heat: HashMap<String, Heat>,
+}
+
+/// Tables in memory that count and take their time.
+pub struct CountingStore {
+    clock: Clock,
+    tables: Mutex<Tables>,
+}
+
+fn write_units(bytes: usize) -> u64 {
+    bytes.div_ceil(1_024).max(1) as u64
+}
+
+fn read_units(bytes: usize) -> u64 {
+    bytes.div_ceil(4_096).max(1) as u64
+}
+
+/// Keys and attribute names beside the content.
+const OVERHEAD: usize = 40;
+/// `ten_…#e#contact#con_…`, and the like.
+const KEY: usize = 75;
+
+impl Tables {
+    fn written(&mut self, partition: Option<String>, bytes: usize, factor: u64, second: i64) {
+        let units = write_units(bytes) * factor;
+        self.units.writes += 1;
+        self.units.bytes_written += bytes as u64;
+        self.units.write_units += units;
+        if let Some(partition) = partition {
+            self.heat.entry(partition).or_default().add(second, 0, units);
+        }
+    }
+
+    fn read(&mut self, partition: Option<String>, bytes: usize, second: i64) {
+        let units = read_units(bytes);
+        self.units.reads += 1;
+        self.units.bytes_read += bytes as u64;
+        self.units.read_units += units;
+        if let Some(partition) = partition {
+            self.heat.entry(partition).or_default().add(second, units, 0);
+        }
+    }
+}
+
+/// Partitions of one thing each are never hot: only shared ones are watched.
+fn shared(partition: &str) -> Option<String> {
+    let own = ["contacts/party/", "decisions/", "contact-home/", "tombstones/"];
+    (!own.iter().any(|p| partition.starts_with(p))).then(|| partition.to_string())
+}
+
+fn shard(key: &EntityKey) -> u32 {
+    key.id.bytes().fold(7_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte))) % 4
+}
+
+/// Each minute of timers has four partitions.
+fn timer_partition(timer: &TimerRow) -> String {
+    format!("timers of minute {} shard {}", timer.due.as_millis().div_euclid(60_000) % 100_000, shard(&timer.subject))
+}
+
+impl CountingStore {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, tables: Mutex::default() }
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn second(&self) -> i64 {
+        self.clock.now().as_millis().div_euclid(1_000)
+    }
+
+    /// What was read and written so far.
+    pub fn units(&self) -> Units {
+        self.tables().units
+    }
+
+    /// The hottest shared partitions by writes, then by reads.
+    pub fn hottest(&self, count: usize) -> Vec<(String, Heat)> {
+        let tables = self.tables();
+        let mut all: Vec<(String, Heat)> = tables.heat.iter().map(|(name, heat)| (name.clone(), *heat)).collect();
+        all.sort_by_key(|(name, heat)| (std::cmp::Reverse(heat.most_writes.max(heat.most_reads / 3)), name.clone()));
+        all.truncate(count);
+        all
+    }
+
+    pub(super) fn take_stream(&self) -> Vec<FactRow> {
+        std::mem::take(&mut self.tables().stream)
+    }
+
+    /// Forgets an entity that nobody will ask for again, as a table's TTL does.
+    pub(super) fn forget(&self, key: &EntityKey) {
+        self.tables().states.remove(key);
+    }
+
+    /// Rows of a partition, not counted.
+    pub(super) fn count_rows(&self, tenant: TenantId, partition: &str) -> usize {
+        self.tables().rows.get(&(tenant, partition.to_string())).map_or(0, BTreeMap::len)
+    }
+
+    fn apply(&self, commit: Commit) -> Result<(), CommitError> {
+        let second = self.second();
+        let mut tables = self.tables();
+        for write in &commit.writes {
+            let version = tables.states.get(&write.key).map_or(0, |(version, ..)| *version);
+            if version != write.expected {
+                return Err(CommitError::Conflict);
+            }
+        }
+        for write in commit.writes {
+            let body = write.next.body.to_string();
+            let bytes = KEY + OVERHEAD + body.len() + write.next.seen.len() * 34;
+            tables.written(None, bytes, 2, second);
+            tables.states.insert(write.key, (write.next.version, body, write.next.seen));
+        }
+        for (tenant, partition, sort) in commit.rows_delete {
+            tables.written(shared(&partition), KEY + sort.len(), 2, second);
+            if let Some(rows) = tables.rows.get_mut(&(tenant, partition)) {
+                rows.remove(&sort);
+            }
+        }
+        for (tenant, row) in commit.rows_put {
+            let bytes = KEY + row.sort.len() + row.body.len() + OVERHEAD;
+            tables.written(shared(&row.partition), bytes, 2, second);
+            tables.rows.entry((tenant, row.partition)).or_default().insert(row.sort, row.body);
+        }
+        for fact in commit.facts {
+            let bytes = KEY + OVERHEAD + 60 + fact.body.to_string().len();
+            tables.written(None, bytes, 2, second);
+            tables.stream.push(fact);
+        }
+        for row in commit.outbox {
+            let bytes = KEY + OVERHEAD + 160 + row.body.to_string().len();
+            tables.written(Some(format!("outbox shard {}", shard(&row.subject))), bytes, 2, second);
+            tables.outbox.insert((row.at, row.subject.clone(), row.version, row.index), row);
+        }
+        for timer in commit.timers_delete {
+            tables.written(Some(timer_partition(&timer)), KEY + 60, 2, second);
+            tables.timers.remove(&timer);
+        }
+        for timer in commit.timers_put {
+            tables.written(Some(timer_partition(&timer)), KEY + OVERHEAD + 200, 2, second);
+            tables.timers.insert(timer);
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Store for CountingStore {
+    async fn load(&self, key: &EntityKey) -> Result<Option<Stored>, Fault> {
+        self.clock.sleep(LOAD_MS).await;
+        let second = self.second();
+        let mut tables = self.tables();
+        let found = tables.states.get(key).cloned();
+        let bytes = found.as_ref().map_or(0, |(_, body, seen)| KEY + OVERHEAD + body.len() + seen.len() * 34);
+        tables.read(None, bytes, second);
+        drop(tables);
+        let Some((version, body, seen)) = found else { return Ok(None) };
+        let body = serde_json::from_str(&body).map_err(|error| Fault::permanent("store", error))?;
+        Ok(Some(Stored { version, body, seen }))
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+        let mut items: Vec<String> = commit.writes.iter().map(|write| format!("{:?}", write.key)).collect();
+        let places = commit.rows_delete.iter().map(|(_, partition, sort)| (partition, sort));
+        let places = places.chain(commit.rows_put.iter().map(|(_, row)| (&row.partition, &row.sort)));
+        items.extend(places.map(|(partition, sort)| format!("{partition} {sort}")));
+        let clash = {
+            let mut tables = self.tables();
+            tables.units.commits += 1;
+            let clash = items.iter().any(|item| tables.busy.contains(item));
+            if !clash {
+                tables.busy.extend(items.iter().cloned());
+            }
+            clash
+        };
+        self.clock.sleep(COMMIT_MS).await;
+        let done = if clash {
+            Err(CommitError::Conflict)
+        } else {
+            let done = self.apply(commit);
+            let mut tables = self.tables();
+            for item in &items {
+                tables.busy.remove(item);
+            }
+            done
+        };
+        if done == Err(CommitError::Conflict) {
+            // A refused transaction is charged as well.
+            let mut tables = self.tables();
+            tables.units.conflicts += 1;
+            tables.units.write_units += 2 * items.len() as u64;
+        }
+        done
+    }
+
+    async fn rows(&self, range: Range<'_>) -> Result<Vec<IndexRow>, Fault> {
+        self.clock.sleep(RANGE_MS).await;
+        let second = self.second();
+        let mut tables = self.tables();
+        let place = (range.tenant, range.partition.to_string());
+        let row = |(sort, body): (&String, &String)| IndexRow {
+            partition: range.partition.to_string(),
+            sort: sort.clone(),
+            body: body.clone(),
+        };
+        let mut found: Vec<IndexRow> = match tables.rows.get(&place) {
+            None => Vec::new(),
+            Some(rows) if range.descending => {
+                let up_to = rows.iter().rev().filter(|(sort, _)| range.from.is_none_or(|from| sort.as_str() <= from));
+                up_to.filter(|(s, _)| range.below.is_none_or(|b| s.as_str() < b)).take(range.limit).map(row).collect()
+            }
+            Some(rows) => {
+                let from = rows.range(range.from.unwrap_or_default().to_string()..);
+                from.take_while(|(s, _)| range.below.is_none_or(|b| s.as_str() < b))
+                    .take(range.limit)
+                    .map(row)
+                    .collect()
+            }
+        };
+        let bytes = found.iter().map(|row| KEY + OVERHEAD + row.sort.len() + row.body.len()).sum();
+        tables.read(shared(range.partition), bytes, second);
+        if let Some(counters) = tables.counters.get(&place) {
+            let from = counters.range(range.from.unwrap_or_default().to_string()..);
+            let rows = from.take(range.limit).map(|(sort, sums)| IndexRow {
+                partition: range.partition.to_string(),
+                sort: sort.clone(),
+                body: serde_json::to_string(sums).unwrap_or_default(),
+            });
+            found.extend(rows);
+        }
+        Ok(found)
+    }
+
+    async fn facts(&self, _: &EntityKey, _: Option<(u64, u32)>, _: usize) -> Result<Vec<FactRow>, Fault> {
+        Err(Fault::permanent("store", "facts are not kept here"))
+    }
+
+    async fn due(&self, from: Timestamp, until: Timestamp, limit: usize) -> Result<Vec<TimerRow>, Fault> {
+        self.clock.sleep(RANGE_MS).await;
+        let second = self.second();
+        let mut tables = self.tables();
+        let due: Vec<TimerRow> = tables
+            .timers
+            .iter()
+            .skip_while(|t| t.due < from)
+            .take_while(|t| t.due < until)
+            .take(limit)
+            .cloned()
+            .collect();
+        let bytes = due.len() * (KEY + OVERHEAD + 200);
+        tables.read(None, bytes, second);
+        Ok(due)
+    }
+
+    async fn outbox(&self, before: Timestamp, limit: usize) -> Result<Vec<OutboxRow>, Fault> {
+        self.clock.sleep(RANGE_MS).await;
+        let second = self.second();
+        let mut tables = self.tables();
+        let rows: Vec<OutboxRow> =
+            tables.outbox.values().take_while(|row| row.at < before).take(limit).cloned().collect();
+        tables.read(None, rows.len() * 500, second);
+        Ok(rows)
+    }
+
+    async fn settle(&self, row: &OutboxRow) -> Result<(), Fault> {
+        self.clock.sleep(WRITE_MS).await;
+        let second = self.second();
+        let mut tables = self.tables();
+        tables.written(Some(format!("outbox shard {}", shard(&row.subject))), 1, 1, second);
+        tables.outbox.remove(&(row.at, row.subject.clone(), row.version, row.index));
+        Ok(())
+    }
+
+    async fn put_row(&self, tenant: TenantId, row: IndexRow, _: Option<Timestamp>) -> Result<(), Fault> {
+        self.clock.sleep(WRITE_MS).await;
+        let second = self.second();
+        let mut tables = self.tables();
+        let bytes = KEY + row.sort.len() + row.body.len() + OVERHEAD;
+        tables.written(shared(&row.partition), bytes, 1, second);
+        tables.rows.entry((tenant, row.partition)).or_default().insert(row.sort, row.body);
+        Ok(())
+    }
+
+    async fn put_row_new(&self, tenant: TenantId, row: IndexRow, expires: Option<Timestamp>) -> Result<bool, Fault> {
+        let there = self.tables().rows.get(&(tenant, row.partition.clone())).is_some_and(|r| r.contains_key(&row.sort));
+        if !there {
+            self.put_row(tenant, row, expires).await?;
+        }
+        Ok(!there)
+    }
+
+    async fn delete_row(&self, tenant: TenantId, partition: &str, sort: &str) -> Result<(), Fault> {
+        self.clock.sleep(WRITE_MS).await;
+        let second = self.second();
+        let mut tables = self.tables();
+        tables.written(shared(partition), KEY, 1, second);
+        if let Some(rows) = tables.rows.get_mut(&(tenant, partition.to_string())) {
+            rows.remove(sort);
+        }
+        Ok(())
+    }
+
+    async fn add(
+        &self,
+        tenant: TenantId,
+        partition: &str,
+        sort: &str,
+        counters: &[(&str, i64)],
+        _once: &str,
+    ) -> Result<bool, Fault> {
+        self.clock.sleep(COMMIT_MS).await;
+        let second = self.second();
+        let mut tables = self.tables();
+        // The mark that it was added, and the counters: one transaction.
+        tables.written(None, KEY + 120, 2, second);
+        tables.written(shared(partition), KEY + 400, 2, second);
+        let rows = tables.counters.entry((tenant, partition.into())).or_default();
+        let sums = rows.entry(sort.into()).or_default();
+        for (name, more) in counters {
+            *sums.entry((*name).to_string()).or_default() += more;
+        }
+        Ok(true)
+    }
+}
