@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("flows")
+    Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("flows")
 }
 
 fn read(path: &Path) -> String {
@@ -28,7 +28,8 @@ fn flow(path: &Path) -> Flow {
 
 /// The flows of the folder and the demo flow, by name.
 fn flows() -> BTreeMap<hotline_base::Name, Flow> {
-    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/flow/examples/demo.flow.yaml");
+    let demo =
+        Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../shared/flow/examples/demo.flow.yaml");
     let here = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
     let mut paths: Vec<PathBuf> = here.filter(|p| p.to_string_lossy().ends_with(".flow.yaml")).collect();
     paths.push(demo);

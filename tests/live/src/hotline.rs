@@ -31,7 +31,7 @@ pub struct Hotline {
 impl Hotline {
     /// Starts from an empty state.
     pub fn fresh() -> Result<Self> {
-        let root: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").components().collect();
+        let root: PathBuf = Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join("../..").components().collect();
         let cache = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
         let mut hotline = Self { local: cache.join("live-state"), root, endpoints: Value::Null };
         hotline.command(&["down"])?;

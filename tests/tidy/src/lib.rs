@@ -4,9 +4,14 @@ use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// The repository.
+/// The repository, as cargo says at run time: a build may be kept and run where the checkout lies
+/// elsewhere.
+///
+/// # Panics
+/// Where it is not run by cargo.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").components().collect()
+    let own = std::env::var("CARGO_MANIFEST_DIR").expect("run by cargo");
+    Path::new(&own).join("../..").components().collect()
 }
 
 /// Every file under `folder` that git would keep, by ending, in order.

@@ -91,10 +91,10 @@ mod tests {
             let events = [Request, Provisional, Final, TimerJ, Broken];
             out += &print("non-INVITE server", &[Trying, Proceeding, Completed, Terminated], &events, step);
         }
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/transactions.txt");
+        let path = format!("{}/tests/golden/transactions.txt", std::env::var("CARGO_MANIFEST_DIR").unwrap());
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(path, &out).unwrap();
+            std::fs::write(&path, &out).unwrap();
         }
-        assert_eq!(std::fs::read_to_string(path).unwrap_or_default(), out, "{path}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), out, "{path}");
     }
 }

@@ -49,7 +49,7 @@ pub fn golden(name: &str, ladder: &str) {
 }
 
 pub fn golden_at(name: &str, text: &str) {
-    let path = format!("{}/tests/golden/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/tests/golden/{name}.txt", std::env::var("CARGO_MANIFEST_DIR").unwrap());
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, text).unwrap();
     }

@@ -145,7 +145,8 @@ fn render() -> String {
 fn every_phase_against_every_event() {
     let is = render();
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tests/table.txt");
+        let crate_folder = std::env::var("CARGO_MANIFEST_DIR").expect("run by cargo");
+        let path = format!("{crate_folder}/src/tests/table.txt");
         std::fs::write(path, &is).expect("the golden file can be written");
         return;
     }
