@@ -21,8 +21,11 @@ const MAX_DELAY_S: u64 = 900;
 const MAX_WAIT_S: u64 = 20;
 /// A command nobody took for so long is of no use to any call.
 const COMMAND_KEPT_S: u32 = 600;
-/// A received command that is not acknowledged comes again after this.
+/// A received command that is not acknowledged comes again after this, by the queue's own setting.
 const COMMAND_HIDDEN_S: u32 = 15;
+/// The same, as a node asks for it. Short: a node that was killed leaves its long poll behind, which
+/// takes the first commands to its next life along; those are about the calls that it has lost.
+const COMMAND_TAKEN_S: i32 = 2;
 
 /// The timers and work queues.
 #[derive(Debug, Clone)]
@@ -143,6 +146,7 @@ impl NodeCommands for SqsNodeCommands {
             .receive_message()
             .queue_url(url)
             .max_number_of_messages(10)
+            .visibility_timeout(COMMAND_TAKEN_S)
             .wait_time_seconds(i32::try_from(wait_s).unwrap_or(0))
             .customize()
             .config_override(limits);
