@@ -120,7 +120,8 @@ impl Place {
     /// The media nodes.
     pub fn nodes(&self) -> Vec<NodePlace> {
         let s = &self.settings;
-        let share = (s.rtp_port_max - s.rtp_port_min + 1) / s.nodes / 2 * 2;
+        // One pair less than there may be: the whole range would not fit the type.
+        let share = (s.rtp_port_max - s.rtp_port_min) / s.nodes / 2 * 2;
         let node = |n: u16| NodePlace {
             name: if n == 0 { "node".into() } else { format!("node-{}", n + 1) },
             sip: SocketAddr::new(s.bind, s.sip_port + SIP_STEP * n),

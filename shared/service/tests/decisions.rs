@@ -2,29 +2,13 @@
 
 mod common;
 
-use common::{AGENT, TENANT, World, name};
+use common::{AGENT, PATIENT, TENANT, World, name};
 use futures::executor::block_on;
 use hotline_base::{IndexRow, Timestamp};
 use hotline_routing::whatif::{Rules, Seen};
 use hotline_service::{ServiceError, agents, matching, replay, whatif};
 use hotline_wire::node::{CallEvent, EndCause};
 use serde_json::json;
-
-const PATIENT: &str = "\
-flow: patient
-languages: [en]
-start: wait
-prompts:
-  bye: {en: Goodbye.}
-steps:
-  wait:
-    queue: technical
-    max_wait: 30m
-    on_max_wait: bye
-    then: bye
-  bye:
-    hangup: bye
-";
 
 /// A call that waits, is answered and lasts so long.
 fn served(world: &mut World, wait_ms: i64, talk_ms: i64) -> common::Call {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{AGENT, NODE, TENANT, World};
+use common::{AGENT, NODE, PATIENT, TENANT, World};
 use futures::executor::block_on;
 use hotline_base::{AgentId, EntityKey, IndexRow, TenantId};
 use hotline_ports::{Commit, OutboxRow, Range};
@@ -11,22 +11,6 @@ use hotline_service::reconcile::{self, Mismatch, Report};
 use hotline_service::{agent_key, contact_key, directory};
 use hotline_wire::node::{CallEvent, DirectoryInput, EndCause};
 use serde_json::json;
-
-const PATIENT: &str = "\
-flow: patient
-languages: [en]
-start: wait
-prompts:
-  bye: {en: Goodbye.}
-steps:
-  wait:
-    queue: technical
-    max_wait: 30m
-    on_max_wait: bye
-    then: bye
-  bye:
-    hangup: bye
-";
 
 fn node_lives(world: &World) {
     let input = DirectoryInput::NodeAlive {

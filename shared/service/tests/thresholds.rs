@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{TENANT, World, name};
+use common::{PATIENT, TENANT, World, name};
 use futures::executor::block_on;
 use hotline_routing::QueueConfig;
 use hotline_routing::threshold::{Metric, Threshold};
@@ -11,22 +11,6 @@ use hotline_service::{live, thresholds};
 use hotline_wire::api::Role;
 use hotline_wire::node::{CallEvent, EndCause};
 use serde_json::{Value, json};
-
-const PATIENT: &str = "\
-flow: patient
-languages: [en]
-start: wait
-prompts:
-  bye: {en: Goodbye.}
-steps:
-  wait:
-    queue: technical
-    max_wait: 30m
-    on_max_wait: bye
-    then: bye
-  bye:
-    hangup: bye
-";
 
 fn world(rules: &[(Metric, u32, u32)]) -> World {
     let world = World::new(PATIENT);

@@ -23,6 +23,23 @@ pub const AGENT: AgentId = AgentId::from_u128(501);
 
 pub const DEMO: &str = include_str!("../../../flow/examples/demo.flow.yaml");
 
+/// A flow in which callers wait for half an hour.
+pub const PATIENT: &str = "\
+flow: patient
+languages: [en]
+start: wait
+prompts:
+  bye: {en: Goodbye.}
+steps:
+  wait:
+    queue: technical
+    max_wait: 30m
+    on_max_wait: bye
+    then: bye
+  bye:
+    hangup: bye
+";
+
 pub fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
