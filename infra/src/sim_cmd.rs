@@ -29,7 +29,7 @@ pub struct SimOptions {
     #[arg(long, conflicts_with_all = ["seed", "count", "hour"])]
     pub explore: bool,
     /// With --explore: states of each world at most
-    #[arg(long, value_name = "STATES", default_value_t = 400_000)]
+    #[arg(long, value_name = "STATES", default_value_t = 1_000_000)]
     pub states: usize,
     /// An hour of 100,000 calls and 10,000 agents from a cold start, with a burst and the bill
     #[arg(long, conflicts_with_all = ["seed", "count"])]

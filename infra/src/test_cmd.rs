@@ -13,13 +13,13 @@ use crate::up::CLOUD_BUILD;
 /// What `test` may be asked for.
 #[derive(clap::Args, Debug)]
 pub struct TestOptions {
-    /// Only these layers: style, unit, template, cloud, live; or adapters, which is not part of a full
+    /// Only these layers: style, unit, interop, template, cloud, live; or adapters, which is not part of a full
     /// run because it builds the cloud SDK once more (may be repeated)
     #[arg(long, value_name = "LAYER")]
     pub only: Vec<String>,
 }
 
-const LAYERS: [&str; 6] = ["style", "unit", "template", "cloud", "live", "adapters"];
+const LAYERS: [&str; 7] = ["style", "unit", "interop", "template", "cloud", "live", "adapters"];
 
 #[derive(Default)]
 struct Tally {
@@ -39,9 +39,10 @@ pub fn run(place: &Place, options: &TestOptions) -> Result<ExitCode> {
     let started = Instant::now();
     let mut tally = Tally::default();
     type Layer = fn(&Place, &mut Tally) -> Result<()>;
-    let layers: [(&str, Layer); 6] = [
+    let layers: [(&str, Layer); 7] = [
         ("style", style),
         ("unit", unit),
+        ("interop", interop),
         ("template", template),
         ("cloud", cloud),
         ("live", live),
@@ -77,6 +78,25 @@ fn style(place: &Place, tally: &mut Tally) -> Result<()> {
 /// Everything that builds without a cloud SDK.
 fn unit(place: &Place, tally: &mut Tally) -> Result<()> {
     cargo_test(tally, cargo(place).args(["test", "--locked", "--no-fail-fast"]))
+}
+
+/// A node without a cloud: against real peers (a browser, linphone, Kamailio), and in bad networks.
+fn interop(place: &Place, tally: &mut Tally) -> Result<()> {
+    install(
+        place,
+        &[
+            ("chromium", "chromium"),
+            ("linphonec", "linphone-cli"),
+            ("kamailio", "kamailio"),
+            ("npm", "npm"),
+            ("ip", "iproute2"),
+        ],
+    )?;
+    install_browser_phone(place)?;
+    cargo_test(
+        tally,
+        cargo(place).args(["test", "--locked", "--no-fail-fast", "-p", "hotline-interop", "-p", "hotline-net"]),
+    )
 }
 
 /// The functions and the deploy tool, in the very build that `up` uses (another choice of packages
@@ -140,11 +160,8 @@ fn live(place: &Place, tally: &mut Tally) -> Result<()> {
 
 /// A virtual environment in the cache folder, made once per set of packages.
 fn python_tools(place: &Place, name: &str, packages: &[&str]) -> Result<PathBuf> {
-    let cache = match std::env::var_os("XDG_CACHE_HOME") {
-        Some(cache) => PathBuf::from(cache),
-        None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cache"),
-    };
-    let venv = cache.join("hotline").join(format!("venv-{name}"));
+    let cache = cache()?;
+    let venv = cache.join(format!("venv-{name}"));
     let stamp = venv.join("stamp");
     if std::fs::read_to_string(&stamp).ok().as_deref() != Some(&packages.join(" ")) {
         println!("   installing {}", packages.join(" "));
@@ -162,14 +179,47 @@ fn python_tools(place: &Place, name: &str, packages: &[&str]) -> Result<PathBuf>
     Ok(venv.join("bin"))
 }
 
+/// This project's folder for what is downloaded.
+fn cache() -> Result<PathBuf> {
+    let cache = match std::env::var_os("XDG_CACHE_HOME") {
+        Some(cache) => PathBuf::from(cache),
+        None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cache"),
+    };
+    Ok(cache.join("hotline"))
+}
+
+/// JsSIP, in the cache folder, made once per lock file.
+fn install_browser_phone(place: &Place) -> Result<()> {
+    let from = place.root.join("tests/interop/browser");
+    let lock = std::fs::read_to_string(from.join("package-lock.json"))?;
+    let folder = cache()?.join("interop-browser");
+    let stamp = folder.join("stamp");
+    if std::fs::read_to_string(&stamp).ok().as_deref() == Some(&lock) {
+        return Ok(());
+    }
+    println!("   installing JsSIP");
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder)?;
+    for file in ["package.json", "package-lock.json"] {
+        std::fs::copy(from.join(file), folder.join(file))?;
+    }
+    let mut npm = Command::new("npm");
+    quiet(place, npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&folder))?;
+    Ok(std::fs::write(&stamp, lock)?)
+}
+
 /// The SIP peers of the live tests, from Debian.
 fn install_peers(place: &Place) -> Result<()> {
-    let wanted = [("sipp", "sip-tester"), ("baresip", "baresip-core"), ("espeak-ng", "espeak-ng")];
+    install(place, &[("sipp", "sip-tester"), ("baresip", "baresip-core"), ("espeak-ng", "espeak-ng")])
+}
+
+/// Programs and the Debian packages they are in.
+fn install(place: &Place, wanted: &[(&str, &str)]) -> Result<()> {
     let missing: Vec<&str> = wanted
         .iter()
         .filter(|(program, _)| {
             !Command::new("sh")
-                .args(["-c", &format!("command -v {program} >/dev/null")])
+                .args(["-c", &format!("PATH=$PATH:/usr/sbin; command -v {program} >/dev/null")])
                 .status()
                 .is_ok_and(|s| s.success())
         })

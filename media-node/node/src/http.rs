@@ -1,4 +1,4 @@
-//! `/healthz`, `/readyz`, `/metrics` and `/trace` on a loopback port.
+//! `/healthz`, `/readyz`, `/metrics`, `/trace` and `/capture` on a loopback port.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -68,18 +68,42 @@ fn respond(shared: &Shared, method: &str, target: &str) -> (&'static str, String
     match (method, path) {
         ("GET", "/healthz") => ("200 OK", "alive\n".into()),
         ("GET", "/readyz") if shared.is_draining() => ("503 Service Unavailable", "draining\n".into()),
-        ("GET", "/readyz") => ("200 OK", "ready\n".into()),
+        ("GET", "/readyz") => ("200 OK", format!("ready\n{}", shared.gateways.report())),
         ("GET", "/metrics") => ("200 OK", metrics(shared)),
         ("POST", "/trace") => trace(shared, query),
-        (_, "/healthz" | "/readyz" | "/metrics" | "/trace") => {
-            ("405 Method Not Allowed", "use GET; POST for /trace\n".into())
+        ("POST", "/capture") => capture(shared, query),
+        (_, "/healthz" | "/readyz" | "/metrics" | "/trace" | "/capture") => {
+            ("405 Method Not Allowed", "use GET; POST for /trace and /capture\n".into())
         }
-        _ => ("404 Not Found", "there are /healthz, /readyz, /metrics and /trace\n".into()),
+        _ => ("404 Not Found", "there are /healthz, /readyz, /metrics, /trace and /capture\n".into()),
     }
 }
 
 /// `POST /trace?number=600&calls=3` logs the SIP messages of the next three calls with 600.
 fn trace(shared: &Shared, query: &str) -> (&'static str, String) {
+    match wanted(query) {
+        Ok((number, calls)) => {
+            shared.trace.arm(&number, calls);
+            ("200 OK", format!("the next {calls} calls are traced\n"))
+        }
+        Err(refusal) => refusal,
+    }
+}
+
+/// `POST /capture?number=600&calls=3` writes the SIP messages of the next three calls with 600 to a file.
+fn capture(shared: &Shared, query: &str) -> (&'static str, String) {
+    let (number, calls) = match wanted(query) {
+        Ok(wanted) => wanted,
+        Err(refusal) => return refusal,
+    };
+    match shared.captures.arm(&number, calls) {
+        Ok(path) => ("200 OK", format!("the next {calls} calls are written to {}\n", path.display())),
+        Err(error) => ("500 Internal Server Error", format!("the file cannot be made: {error}\n")),
+    }
+}
+
+/// The number and the count of a query.
+fn wanted(query: &str) -> Result<(String, usize), (&'static str, String)> {
     let value = |name: &str| {
         query
             .split('&')
@@ -87,13 +111,9 @@ fn trace(shared: &Shared, query: &str) -> (&'static str, String) {
             .find(|(key, _)| *key == name)
             .map(|(_, value)| value.replace("%2B", "+"))
     };
-    let calls = value("calls").map_or(Ok(1), |text| text.parse::<usize>());
-    match calls {
-        Ok(calls @ 0..=1_000) => {
-            shared.trace.arm(&value("number").unwrap_or_default(), calls);
-            ("200 OK", format!("the next {calls} calls are traced\n"))
-        }
-        _ => ("400 Bad Request", "calls: write a number from 0 to 1000\n".into()),
+    match value("calls").map_or(Ok(1), |text| text.parse::<usize>()) {
+        Ok(calls @ 0..=1_000) => Ok((value("number").unwrap_or_default(), calls)),
+        _ => Err(("400 Bad Request", "calls: write a number from 0 to 1000\n".into())),
     }
 }
 
@@ -104,7 +124,8 @@ fn metrics(shared: &Shared) -> String {
         Decider::Local(stand_alone) => stand_alone.waiting(),
         Decider::Remote(_) => 0,
     };
-    shared.metrics.text(&[
+    let gate = shared.gate.load();
+    let mut text = shared.metrics.text(&[
         ("worker_queue", "Items waiting for the SIP workers.", queued as u64),
         ("waiting", "Calls in stand-alone queues.", waiting as u64),
         ("outside_calls", "Calls to outside now.", shared.gateways.calls() as u64),
@@ -115,12 +136,22 @@ fn metrics(shared: &Shared) -> String {
         ("rtp_packets_sent", "RTP packets sent.", media.packets_sent),
         ("rtp_packets_rejected", "RTP packets rejected.", media.packets_rejected),
         ("rtp_send_failures", "RTP packets the kernel did not take.", media.send_failures),
+        ("decisions_limit", "Decisions that may be asked for at a time.", gate.0 as u64),
+        ("decisions_in_flight", "Decisions being asked for.", gate.1 as u64),
+        ("decisions_waiting", "Decisions that wait for their turn.", gate.2 as u64),
         ("spool_bytes", "Bytes in the recording spool.", media.spool_bytes),
         ("uploads_pending", "Spool files not yet in object storage.", shared.uploads.pending.load(Ordering::Relaxed)),
         ("prompt_cache_bytes", "Bytes of sound in memory.", shared.sounds.bytes() as u64),
         ("memory_bytes", "Resident memory.", resident_bytes()),
+        (
+            "tls_certificate_not_after_seconds",
+            "When the certificate ends, seconds since 1970; 0: there is none.",
+            shared.streams.tls().map_or(0, |tls| tls.not_after()),
+        ),
         ("draining", "1 while no new calls are taken.", u64::from(shared.is_draining())),
-    ])
+    ]);
+    shared.gateways.metrics(&mut text);
+    text
 }
 
 /// Resident memory from the kernel's own figures.

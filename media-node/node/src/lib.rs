@@ -2,6 +2,7 @@
 //! media engine. It holds no policy: what happens to a call is decided by the functions, or by
 //! a file in stand-alone mode.
 
+mod capture;
 mod clock;
 #[cfg(feature = "cloud")]
 pub mod cloud;
@@ -9,8 +10,11 @@ mod commands;
 pub mod config;
 pub mod decisions;
 pub mod dial;
+mod dispatch;
+mod dns;
 pub mod files;
 pub mod fleet;
+mod gate;
 mod gateways;
 mod http;
 mod lease;

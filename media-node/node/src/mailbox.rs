@@ -22,6 +22,8 @@ pub enum Mail {
     Message { path: Path, bytes: Bytes },
     /// A stream connection is gone.
     Closed { connection: u64 },
+    /// No connection to a peer can be had.
+    Unreachable { path: Path },
     /// A decision, or its failure.
     Decided { contact: ContactId, seq: u32, result: Result<Decision, DecisionFailure> },
     /// A command of the functions.
@@ -31,7 +33,14 @@ pub enum Mail {
     /// Prompt objects came.
     Loaded { contact: ContactId, sounds: Vec<Loaded> },
     /// A host name was resolved.
-    Resolved { contact: ContactId, leg: LegNo, wanted: Box<Wanted>, address: Result<std::net::SocketAddr, DialError> },
+    Resolved {
+        contact: ContactId,
+        leg: LegNo,
+        wanted: Box<Wanted>,
+        hop: Result<(hotline_sip::api::Transport, std::net::SocketAddr), DialError>,
+    },
+    /// A gateway's name was resolved.
+    GatewayFound { gateway: usize, found: Result<crate::dns::Found, crate::dns::NotFound> },
     /// New calls are refused from now on, or no longer.
     RefuseNewCalls(bool),
     /// All calls end now.

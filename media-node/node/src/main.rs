@@ -82,6 +82,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         return Err("nobody decides about calls: fill in [cloud], or give --decisions for stand-alone mode".into());
     }
     if arguments.check {
+        media_node::node::check(&config).map_err(|e| e.to_string())?;
         println!("configuration and decisions are right");
         return Ok(());
     }

@@ -54,6 +54,8 @@ counters! {
     relays_refused: "counter" = "Rings of other nodes refused: signature, repetition, no such phone.",
     /// Numbers called.
     outside_dials: "counter" = "Calls sent to gateways, failovers included.",
+    /// Emergency numbers called.
+    outside_emergency: "counter" = "Calls to emergency numbers sent to gateways.",
     /// Numbers that may not be called.
     outside_forbidden: "counter" = "Calls to outside that policy or limits forbade.",
     /// Gateways that did not take a call.
@@ -86,8 +88,18 @@ counters! {
     sip_command_errors: "counter" = "Session commands the SIP endpoint refused.",
     /// Commands the media engine refused.
     media_command_errors: "counter" = "Commands the media engine refused.",
+    /// Messages that a capture left out.
+    capture_dropped: "counter" = "Messages that a capture could not take.",
     /// Stream connections.
     streams: "gauge" = "SIP stream connections.",
+    /// Above the bounds of streams.
+    streams_refused: "counter" = "SIP stream connections refused: too many, or too many of one source.",
+    /// TLS or WebSocket was not agreed on.
+    handshakes_failed: "counter" = "TLS and WebSocket handshakes that failed or took too long.",
+    /// Changed certificates taken over.
+    tls_reloads: "counter" = "Changed certificates taken over.",
+    /// Changed certificates that cannot be used.
+    tls_reload_failures: "counter" = "Looks at a certificate that could not be used.",
     /// REGISTERs answered with 200.
     registrations: "counter" = "Registrations granted.",
     /// Uploaded to object storage.

@@ -17,8 +17,11 @@ use hotline_sip::api::Transport;
 use hotline_sip::{Advertised, AuthPolicy, Endpoint, EndpointConfig, Limits, Shard, Trust};
 use hotline_wire::node::{Fallback, Prompt};
 
+use crate::capture::Captures;
 use crate::config::{Config, Listen, Network};
 use crate::decisions::{Accounts, Decider, Decisions};
+use crate::dispatch::Dispatch;
+use crate::dns::Dns;
 use crate::files::FileObjects;
 use crate::fleet::{RING_HEADER, Rings};
 use crate::gateways::Gateways;
@@ -28,6 +31,7 @@ use crate::registrar::Registrar;
 use crate::shared::{Relayed, Shared, UdpListener};
 use crate::sounds::SoundCache;
 use crate::standalone::{DecisionFile, StandAlone};
+use crate::streams::tls::{self, Tls};
 use crate::streams::{self, Streams};
 use crate::trace::Trace;
 use crate::uploads::{self, Uploads};
@@ -38,6 +42,8 @@ use crate::{clock, commands, fleet, http, lease, limits};
 const MEDIA_EVENTS: usize = 16_384;
 /// Receive and send buffers of UDP sockets, bytes: a burst must not be lost while a worker works.
 const SOCKET_BUFFER: usize = 4 << 20;
+/// A browser that is not heard may come back for so long; the others hear music.
+const RESUME_MS: u64 = 40_000;
 /// Reports of calls that are not here, on their way at a time.
 const LOST_REPORTS: usize = 32;
 /// After the last call its reports and recordings may take so long.
@@ -111,7 +117,9 @@ impl Node {
 
         // Sockets first: a taken port is the most likely trouble.
         let udp = bind_udp(&config.sip.listen)?;
-        let tcp = bind_tcp(&config.sip.listen).await?;
+        let tls = Tls::load(&config.sip.streams).map_err(|e| NodeError::Setting(e.to_string()))?;
+        let listeners = bind_streams(&config.sip.listen).await?;
+        let listening = listeners.iter().map(|(_, listen)| *listen).collect();
         let web = match config.http.listen {
             Some(address) => Some(listen_tcp("http.listen", address).await?),
             None => None,
@@ -156,15 +164,20 @@ impl Node {
             uploads: Uploads::default(),
             metrics: Metrics::default(),
             media: engine.handle(),
+            dispatch: Dispatch::new(mailboxes.len()),
             mailboxes,
             runtime: tokio::runtime::Handle::current(),
             udp,
-            streams: Streams::default(),
+            streams: Streams::new(config.sip.streams.clone(), listening, tls),
             trace: Trace::default(),
+            captures: Captures::new(&config.capture, &config.node.data_dir),
             draining: AtomicBool::new(false),
-            gateways: Gateways::default(),
+            gateways: Gateways::new(&config.trunk, Instant::now()),
+            dns: dns(&config),
+            gate: Arc::default(),
             rings: Rings::default(),
             relayed: Relayed::default(),
+            own_token: format!("own {}", hex::encode(clock::random::<32>())),
             lost_reports: Arc::new(tokio::sync::Semaphore::new(LOST_REPORTS)),
             config,
         });
@@ -195,8 +208,11 @@ impl Node {
             }
             tasks.push(tokio::spawn(commands::receive(shared.clone(), queue.clone())));
         }
-        for (listener, local) in tcp {
-            tasks.push(tokio::spawn(streams::accept(shared.clone(), listener, local)));
+        for (listener, listen) in listeners {
+            tasks.push(tokio::spawn(streams::accept(shared.clone(), listener, listen)));
+        }
+        if shared.streams.tls().is_some() {
+            tasks.push(tokio::spawn(tls::watch(shared.clone())));
         }
         tasks.push(tokio::spawn(lease::renew(shared.clone())));
         tasks.push(tokio::spawn(lease::housekeeping(shared.clone())));
@@ -220,6 +236,11 @@ impl Node {
         self.shared.udp.first().map(|l| l.local)
     }
 
+    /// Where SIP over a stream transport is received, for tests that ask for any port.
+    pub fn stream_address(&self, transport: Transport) -> Option<SocketAddr> {
+        self.shared.streams.listening().iter().find(|l| l.transport == transport).map(|l| l.address)
+    }
+
     /// Where health and metrics are answered.
     pub fn http_address(&self) -> Option<SocketAddr> {
         self.http
@@ -233,6 +254,7 @@ impl Node {
     /// Takes over what can change while calls go on: trusted networks and the decision file.
     pub fn reload(&self, config: &Config) {
         *self.trusted.write().unwrap_or_else(|e| e.into_inner()) = config.sip.trusted.clone();
+        tls::look(&self.shared);
         if let Decider::Local(stand_alone) = &self.shared.decider
             && let Err(errors) = stand_alone.reload()
         {
@@ -310,6 +332,7 @@ impl Node {
             task.abort();
             let _ = self.shared.runtime.block_on(task);
         }
+        self.shared.streams.close_all();
         self.mail_all(|| Mail::Stop);
         for worker in self.workers {
             let _ = worker.join();
@@ -320,6 +343,14 @@ impl Node {
         }
         self.engine.shutdown();
     }
+}
+
+/// Checks what the configuration refers to, without starting anything.
+///
+/// # Errors
+/// What is wrong with the certificate, with its remedy.
+pub fn check(config: &Config) -> Result<(), NodeError> {
+    Tls::load(&config.sip.streams).map(drop).map_err(|e| NodeError::Setting(e.to_string()))
 }
 
 /// The configured id, or the one that was made at the first start.
@@ -364,12 +395,19 @@ async fn listen_tcp(setting: &str, address: SocketAddr) -> Result<tokio::net::Tc
         .map_err(|e| NodeError::Setting(limits::explain(setting, "tcp", address, &e)))
 }
 
-async fn bind_tcp(listen: &[Listen]) -> Result<Vec<(tokio::net::TcpListener, SocketAddr)>, NodeError> {
+async fn bind_streams(listen: &[Listen]) -> Result<Vec<(tokio::net::TcpListener, Listen)>, NodeError> {
     let mut listeners = Vec::new();
-    for l in listen.iter().filter(|l| l.transport == Transport::Tcp) {
-        let listener = listen_tcp("sip.listen", l.address).await?;
-        let local = listener.local_addr().map_err(io_error("sip.listen"))?;
-        listeners.push((listener, local));
+    for l in listen {
+        let setting = match l.transport {
+            Transport::Udp => continue,
+            Transport::Tcp => "sip.listen",
+            Transport::Tls => "sip.tls_listen",
+            Transport::Ws => "sip.ws_listen",
+            Transport::Wss => "sip.wss_listen",
+        };
+        let listener = listen_tcp(setting, l.address).await?;
+        let address = listener.local_addr().map_err(io_error(setting))?;
+        listeners.push((listener, Listen { transport: l.transport, address }));
     }
     Ok(listeners)
 }
@@ -408,7 +446,18 @@ fn session_config(shared: &Shared) -> SessionConfig {
         farewell_ms: 600_000,
         ring_at_once: true,
         own_hosts: own_hosts(&shared.config),
+        srtp: shared.config.media.srtp,
+        codecs: shared.config.media.codecs,
+        fingerprint: shared.media.fingerprint(),
+        resume_ms: RESUME_MS,
     }
+}
+
+/// Looks names up for what this node can send by.
+fn dns(config: &Config) -> Dns {
+    let transports: Vec<Transport> = config.sip.listen.iter().map(|l| l.transport).collect();
+    let v6 = config.sip.listen.iter().any(|l| l.address.is_ipv6());
+    Dns::new(&config.sip.dns, transports, v6)
 }
 
 /// Hosts in URIs that mean this node.
@@ -440,10 +489,14 @@ fn endpoint_config(shared: &Arc<Shared>, index: usize, trusted: Arc<RwLock<Vec<N
             .collect(),
     };
     let register_auth = config.sip.register_auth;
+    let ws_auth = config.sip.streams.ws_auth;
     let at = shared.clone();
     let auth: AuthPolicy = Box::new(move |request| {
         // Another node shows its signature instead of a digest.
         if let ("INVITE", Some(token)) = (request.method, request.token) {
+            if at.is_own(token) {
+                return Trust::Trusted;
+            }
             return match fleet::verify(at.config.node.fleet_key.as_ref(), token, request.uri_user, clock::wall()) {
                 Ok(_) => Trust::Trusted,
                 Err(error) => {
@@ -459,7 +512,9 @@ fn endpoint_config(shared: &Arc<Shared>, index: usize, trusted: Arc<RwLock<Vec<N
         }
         let ip = request.path.remote.ip();
         let networks = trusted.read().unwrap_or_else(|e| e.into_inner());
-        let trusted = networks.iter().any(|n| n.contains(ip));
+        // Behind a proxy all browsers come from its address.
+        let browser = ws_auth && matches!(request.path.transport, Transport::Ws | Transport::Wss);
+        let trusted = !browser && (networks.iter().any(|n| n.contains(ip)) || at.gateways.accepts(ip));
         match (trusted, request.method) {
             (true, "REGISTER") if register_auth => Trust::Digest,
             (true, _) => Trust::Trusted,

@@ -13,7 +13,9 @@ use hotline_wire::legs::DialogRef;
 
 use crate::config::Config;
 use crate::decisions::{Accounts, Decider};
+use crate::dispatch::Dispatch;
 use crate::fleet::Rings;
+use crate::gate::Gate;
 use crate::gateways::Gateways;
 use crate::mailbox::{Mail, Mailbox};
 use crate::metrics::Metrics;
@@ -41,6 +43,8 @@ pub struct Shared {
     pub started_at: hotline_base::Timestamp,
     /// Who decides.
     pub decider: Decider,
+    /// How many decisions are asked for at a time.
+    pub gate: Arc<Gate>,
     /// Digest accounts.
     pub accounts: Accounts,
     /// Phones.
@@ -57,22 +61,30 @@ pub struct Shared {
     pub media: MediaHandle,
     /// One for each worker.
     pub mailboxes: Vec<Mailbox>,
+    /// Whose messages are whose.
+    pub dispatch: Dispatch,
     /// For what takes time.
     pub runtime: tokio::runtime::Handle,
     /// UDP.
     pub udp: Vec<UdpListener>,
-    /// TCP.
+    /// TCP, TLS and WebSocket.
     pub streams: Streams,
     /// Which calls are traced.
     pub trace: Trace,
+    /// Which calls are captured.
+    pub captures: crate::capture::Captures,
     /// No new calls.
     pub draining: AtomicBool,
     /// The ways to the telephone network.
     pub gateways: Gateways,
+    /// Names of hosts.
+    pub dns: crate::dns::Dns,
     /// Rings of other nodes.
     pub rings: Rings,
     /// Phones' dialogs that are relayed for other nodes.
     pub relayed: Relayed,
+    /// Shows that an INVITE is this process's own.
+    pub own_token: String,
     /// Reports of calls that are not here, on their way at a time.
     pub lost_reports: Arc<tokio::sync::Semaphore>,
 }
@@ -135,6 +147,23 @@ impl Shared {
         }
     }
 
+    /// Whether a token is the one that only this process knows; in a time that tells nothing.
+    pub fn is_own(&self, token: &str) -> bool {
+        let differences = token.bytes().zip(self.own_token.bytes()).fold(0, |all, (a, b)| all | (a ^ b));
+        token.len() == self.own_token.len() && differences == 0
+    }
+
+    /// Where this node's datagrams reach itself.
+    pub fn own_address(&self) -> Option<SocketAddr> {
+        let local = self.udp.first()?.local;
+        let ip = match local.ip() {
+            std::net::IpAddr::V4(ip) if ip.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
+            std::net::IpAddr::V6(ip) if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        Some(SocketAddr::new(ip, local.port()))
+    }
+
     /// Whether new calls are refused.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
@@ -145,7 +174,7 @@ impl Shared {
         let wanted = |l: &&crate::config::Listen| l.transport == transport && l.address.is_ipv4() == remote.is_ipv4();
         match transport {
             Transport::Udp => self.udp.iter().find(|l| l.local.is_ipv4() == remote.is_ipv4()).map(|l| l.local),
-            _ => self.config.sip.listen.iter().find(wanted).map(|l| l.address),
+            _ => self.streams.listening().iter().find(wanted).map(|l| l.address),
         }
     }
 }

@@ -17,6 +17,11 @@ impl Trace {
         self.left.store(calls, Ordering::Relaxed);
     }
 
+    /// Whether no more calls are waited for.
+    pub fn is_idle(&self) -> bool {
+        self.left.load(Ordering::Relaxed) == 0
+    }
+
     /// Whether a call that arrives is to be traced.
     pub fn wants(&self, did: &str, from: &str) -> bool {
         if self.left.load(Ordering::Relaxed) == 0 {

@@ -7,7 +7,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use crate::codec::Codec;
+use crate::dtls::DtlsPeer;
 use crate::srtp::SrtpKeys;
+pub use crate::tap::TapDirection;
+use crate::tap::TapWriter;
 
 /// One media party at one media thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,13 +21,28 @@ pub struct MediaLegId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Token(pub u64);
 
-/// A G.711 law: what is on the wire and in a recording.
+/// A G.711 law: what is in a recording, and on most wires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Law {
     /// PCMU, payload type 0.
     Mu,
     /// PCMA, payload type 8.
     A,
+}
+
+/// A codec and the payload type it was agreed on with, in both directions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Format {
+    /// The codec.
+    pub codec: Codec,
+    /// 0 to 127.
+    pub payload_type: u8,
+}
+
+impl From<Law> for Format {
+    fn from(law: Law) -> Self {
+        Format { codec: law.into(), payload_type: law.payload_type() }
+    }
 }
 
 /// Where and how a leg's audio goes.
@@ -34,9 +53,11 @@ pub struct Remote {
     /// RTCP address.
     pub rtcp: SocketAddr,
     /// The negotiated codec.
-    pub law: Law,
-    /// Payload type of telephone-event at 8 kHz (RFC 4733), where negotiated.
+    pub format: Format,
+    /// Payload type of telephone-event (RFC 4733), where negotiated.
     pub dtmf_pt: Option<u8>,
+    /// Its clock, kHz: 8, or 48 beside Opus.
+    pub dtmf_khz: u8,
     /// The peer sends to us.
     pub receives: bool,
     /// We send to the peer.
@@ -48,7 +69,7 @@ pub struct Remote {
 /// A sound to play.
 #[derive(Debug, Clone)]
 pub enum Sound {
-    /// Raw µ-law, 8 kHz, mono; translated by table where the leg speaks A-law.
+    /// Raw µ-law, 8 kHz, mono; encoded anew where the leg speaks something else.
     Mulaw(Arc<[u8]>),
     /// A tone of up to two frequencies with cadence.
     Tone { hz: [u16; 2], on_ms: u32, off_ms: u32, times: u16 },
@@ -83,15 +104,42 @@ pub enum HeardBy {
     Only(MediaLegId),
 }
 
+/// How a leg's packets are protected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Security {
+    /// Not at all.
+    Plain,
+    /// SRTP with keys from the descriptions (RFC 4568).
+    Keys(Box<SrtpKeys>),
+    /// SRTP with keys from a DTLS handshake (RFC 5764), the peer's address from ICE, RTCP on the
+    /// port of RTP. `Secured` or `SecureFailed` follows.
+    Dtls(Box<DtlsPeer>),
+}
+
+/// Why a leg could not be protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecureFailure {
+    /// No check, or no end of the handshake, within 10 s.
+    TimedOut,
+    /// The peer's certificate is not the one of its description.
+    WrongCertificate,
+    /// Nothing in common, or a broken handshake.
+    Handshake,
+    /// The peer ended the association.
+    Closed,
+    /// Too many handshakes at a time.
+    TooMany,
+}
+
 /// What the session layer asks for.
 #[derive(Debug)]
 pub enum MediaCommand {
     /// The peer's side after offer and answer.
     SetRemote { leg: MediaLegId, remote: Remote },
-    /// Protects a leg by SRTP from now on (`None`: plain again): nothing else is heard or sent. To
-    /// be given before `SetRemote`; the same keys again change
-    /// nothing, others start new counters.
-    Secure { leg: MediaLegId, keys: Option<Box<SrtpKeys>> },
+    /// Protects a leg from now on: nothing else is heard or sent. To be given before `SetRemote`. The
+    /// same again changes nothing; another key counts anew in its direction; the same DTLS peer with
+    /// other ICE credentials keeps its association.
+    Secure { leg: MediaLegId, security: Security },
     /// Plays sounds one after the other, replacing what plays; `PlayEnded` at the end.
     Play { leg: MediaLegId, token: Token, sounds: Vec<Sound>, looped: bool },
     /// Stops what plays.
@@ -120,6 +168,9 @@ pub enum MediaCommand {
     /// Mixes the legs of a conference: two to eight, all on one thread. It replaces any mix these
     /// legs were in and takes them out of their bridges; a list of one takes that leg out.
     Mix { legs: Vec<MixLeg> },
+    /// Lets somebody outside listen to a leg, instead of whoever did before (`MediaHandle::tap`
+    /// makes the ring); over when the reader is dropped.
+    Tap { leg: MediaLegId, direction: TapDirection, into: TapWriter },
     /// While set, digits from this leg are neither relayed nor recorded, and in-band tones are silenced.
     Secret { leg: MediaLegId, on: bool },
     /// Sends digits as telephone events.
@@ -143,6 +194,12 @@ pub enum MediaEvent {
     Quiet { leg: MediaLegId, for_ms: u32 },
     /// Every 5 s and at the close.
     Stats { leg: MediaLegId, stats: LegStats, last: bool },
+    /// The handshake with a browser is over: its audio flows.
+    Secured { leg: MediaLegId },
+    /// A leg cannot be protected; nothing is heard or sent.
+    SecureFailed { leg: MediaLegId, why: SecureFailure },
+    /// A browser was not heard for 6 s, neither packet nor check; or (`away: false`) is again.
+    Away { leg: MediaLegId, away: bool },
     /// All of a recording is in its spool file.
     RecordingStopped { token: Token, duration_ms: u64, failure: Option<String> },
 }

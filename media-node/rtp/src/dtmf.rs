@@ -55,10 +55,21 @@ struct Current {
     last_at: Micros,
 }
 
+/// Steps of the events' clock in a millisecond.
+#[derive(Debug, Clone, Copy)]
+struct Khz(u32);
+
+impl Default for Khz {
+    fn default() -> Self {
+        Self(8)
+    }
+}
+
 /// Makes one press out of an event's many packets.
 #[derive(Debug, Clone, Default)]
 pub struct EventReceiver {
     at_start: bool,
+    khz: Khz,
     current: Option<Current>,
     /// The timestamp of the newest event that has ended.
     ended: Option<u32>,
@@ -69,6 +80,11 @@ impl EventReceiver {
     /// its end.
     pub fn new(at_start: bool) -> Self {
         Self { at_start, ..Self::default() }
+    }
+
+    /// The events' clock runs so many steps a millisecond.
+    pub fn set_khz(&mut self, khz: u8) {
+        self.khz = Khz(u32::from(khz.max(1)));
     }
 
     /// Takes the payload of a telephone-event packet; gives the press it completes. Two presses
@@ -107,7 +123,7 @@ impl EventReceiver {
                 reports[0] = self.finish();
                 self.current = Some(Current { event, timestamp, before: 0, duration, last_at: now });
                 if self.at_start {
-                    reports[1] = press(event, u32::from(duration));
+                    reports[1] = press(event, u32::from(duration), self.khz);
                 }
             }
         }
@@ -142,13 +158,13 @@ impl EventReceiver {
         if self.at_start {
             None
         } else {
-            press(current.event, current.before.saturating_add(u32::from(current.duration)))
+            press(current.event, current.before.saturating_add(u32::from(current.duration)), self.khz)
         }
     }
 }
 
-fn press(event: u8, samples: u32) -> Option<Press> {
-    Some(Press { digit: digit(event)?, duration_ms: samples / 8 })
+fn press(event: u8, steps: u32, khz: Khz) -> Option<Press> {
+    Some(Press { digit: digit(event)?, duration_ms: steps / khz.0 })
 }
 
 /// What to send in a 20 ms step.

@@ -35,6 +35,16 @@ struct Candidate {
     seen: u8,
 }
 
+/// Steps of a stream's RTP clock in a millisecond.
+#[derive(Debug, Clone, Copy)]
+struct Khz(u32);
+
+impl Default for Khz {
+    fn default() -> Self {
+        Self(8)
+    }
+}
+
 /// A received stream.
 #[derive(Debug, Clone, Default)]
 pub struct Receiver {
@@ -50,6 +60,7 @@ pub struct Receiver {
     expected_prior: u64,
     received_prior: u64,
     transit: i64,
+    khz: Khz,
     /// Sixteen times the jitter in samples.
     jitter_q4: i64,
     last_at: Micros,
@@ -57,6 +68,11 @@ pub struct Receiver {
 }
 
 impl Receiver {
+    /// The stream's RTP clock runs so many steps a millisecond (8 until it is told).
+    pub fn set_khz(&mut self, khz: u32) {
+        self.khz = Khz(khz.max(1));
+    }
+
     /// Judges and counts a packet; `now` is its arrival.
     pub fn receive(&mut self, ssrc: u32, sequence: u16, timestamp: u32, now: Micros) -> Verdict {
         let verdict = self.judge(ssrc, sequence, now);
@@ -122,12 +138,12 @@ impl Receiver {
 
     /// RFC 3550 appendix A.8.
     fn measure_jitter(&mut self, timestamp: u32, now: Micros, first: bool) {
-        let arrival = (now * 8 / 1_000) as u32;
+        let arrival = (now * u64::from(self.khz.0) / 1_000) as u32;
         let transit = i64::from(arrival.wrapping_sub(timestamp) as i32);
         let difference = (transit - self.transit).abs();
         self.transit = transit;
         // A stop of the sender's clock (a menu that fell silent) is no jitter.
-        if !first && difference < 8_000 {
+        if !first && difference < 1_000 * i64::from(self.khz.0) {
             self.jitter_q4 += difference - ((self.jitter_q4 + 8) >> 4);
         }
     }
@@ -161,14 +177,14 @@ impl Receiver {
         self.expected().saturating_sub(self.received)
     }
 
-    /// Interarrival jitter, samples.
+    /// Interarrival jitter, steps of the RTP clock.
     pub fn jitter(&self) -> u32 {
         (self.jitter_q4 >> 4).max(0) as u32
     }
 
     /// Interarrival jitter, milliseconds.
     pub fn jitter_ms(&self) -> f32 {
-        self.jitter_q4.max(0) as f32 / 16.0 / 8.0
+        self.jitter_q4.max(0) as f32 / 16.0 / self.khz.0 as f32
     }
 
     /// The present source, once a packet has come.
@@ -212,6 +228,7 @@ pub struct Sender {
     clock: u32,
     clock_at: Micros,
     started: bool,
+    khz: Khz,
     map: Option<RelayMap>,
     /// The last packet was made here: the next one made here follows it at once.
     local: bool,
@@ -228,6 +245,7 @@ impl Sender {
             clock: timestamp,
             clock_at: 0,
             started: false,
+            khz: Khz::default(),
             map: None,
             local: false,
             packets: 0,
@@ -235,13 +253,19 @@ impl Sender {
         }
     }
 
+    /// The RTP clock runs so many steps a millisecond from now on (8 until it is told).
+    pub fn set_khz(&mut self, khz: u32) {
+        self.khz = Khz(khz.max(1));
+    }
+
     /// The clock's value at `now`, at least one frame after the last packet.
     fn resumed_clock(&self, now: Micros) -> u32 {
         if !self.started {
             return self.clock;
         }
-        let elapsed = now.saturating_sub(self.clock_at) * 8 / 1_000;
-        self.clock.wrapping_add((elapsed.min(u64::from(u32::MAX / 4)) as u32).max(160))
+        let khz = u64::from(self.khz.0);
+        let elapsed = now.saturating_sub(self.clock_at) * khz / 1_000;
+        self.clock.wrapping_add(elapsed.clamp(20 * khz, u64::from(u32::MAX / 4)) as u32)
     }
 
     /// The header of the next packet made here: `samples` is what the clock moves on by after the
@@ -366,7 +390,7 @@ impl Sender {
 
     /// The RTP timestamp that belongs to `now`, for a sender report.
     pub fn timestamp_at(&self, now: Micros) -> u32 {
-        self.clock.wrapping_add((now.saturating_sub(self.clock_at) * 8 / 1_000) as u32)
+        self.clock.wrapping_add((now.saturating_sub(self.clock_at) * u64::from(self.khz.0) / 1_000) as u32)
     }
 }
 

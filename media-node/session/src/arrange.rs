@@ -98,11 +98,13 @@ impl Session {
         if let Some(media) = self.caller.media
             && caller_there
             && !self.caller.held
+            && self.caller.away.is_none()
             && self.caller_mode() == CallerMode::Talks
         {
             parts.push(Part { leg: LegNo::CALLER, media: media.id, mode: LegMode::Talks });
         }
-        for partner in self.partners.iter().filter(|p| (p.state == State::Joined || p.early) && !p.held) {
+        let there = |p: &&Partner| (p.state == State::Joined || p.early) && !p.held && p.away.is_none();
+        for partner in self.partners.iter().filter(there) {
             let mode = self.mode_of(partner);
             if let (Some(media), false) = (partner.media, matches!(mode, LegMode::Held { .. })) {
                 parts.push(Part { leg: partner.leg, media: media.id, mode });
@@ -149,6 +151,10 @@ impl Session {
                 tunes.insert(partner.leg, Tune::Music(music));
             }
         }
+        // Until the caller's browser comes back, one agent alone hears what a caller would.
+        if let (Some(_), Some(fallback), [only]) = (self.caller.away, &self.fallback, parts) {
+            tunes.insert(only.leg, Tune::Music(fallback.music.clone()));
+        }
         match self.caller_mode() {
             CallerMode::Held { music } => {
                 tunes.insert(LegNo::CALLER, Tune::Music(music));
@@ -158,7 +164,7 @@ impl Session {
                 let alone = matches!(parts, [only] if only.leg == LegNo::CALLER);
                 if let Some(fallback) = &self.fallback
                     && alone
-                    && self.joined().any(|p| p.held)
+                    && self.joined().any(|p| p.held || p.away.is_some())
                 {
                     tunes.insert(LegNo::CALLER, Tune::Music(fallback.music.clone()));
                 }

@@ -27,11 +27,11 @@ impl Session {
         let Some(partner) = self.partner(leg) else {
             return;
         };
-        let (law, purpose, dialog) = (partner.law, partner.purpose.clone(), partner.dialog.clone());
+        let (codec, purpose, dialog) = (partner.codec, partner.purpose.clone(), partner.dialog.clone());
         partner.state = State::Joined;
         self.end_company();
         let was_answered = self.caller.state == CallerState::Answered;
-        self.answer_caller(caller, Some(law));
+        self.answer_caller(caller, Some(codec));
         if was_answered && !others_talk {
             self.stop_play();
         }
@@ -96,7 +96,9 @@ impl Session {
 
     /// No audio from a partner for too long.
     pub(crate) fn partner_silent(&mut self, media: MediaLegId) {
-        let silent = |p: &&Partner| p.media.map(|m| m.id) == Some(media) && p.state == State::Joined && !p.held;
+        let silent = |p: &&Partner| {
+            p.media.map(|m| m.id) == Some(media) && p.state == State::Joined && !p.held && p.away.is_none()
+        };
         let found = self.partners.iter().find(silent);
         if let Some(leg) = found.map(|p| p.leg) {
             self.hang_up(leg);
@@ -163,28 +165,35 @@ impl Session {
 
     /// A partner's new offer: hold, resume, another address or codec.
     pub(crate) fn partner_reoffered(&mut self, leg: LegNo, sdp: Option<Bytes>) {
+        let (fingerprint, accepts, spoken) = (self.cfg.fingerprint, self.cfg.accepts(), self.cfg.codecs);
         let Some(partner) = self.partner(leg) else {
             return;
         };
-        let (Some(call), Some(media), law) = (partner.call, partner.media, partner.law) else {
+        let (Some(call), Some(media), codec) = (partner.call, partner.media, partner.codec) else {
             return;
         };
         partner.sdp_version += 1;
-        let local = sdp::Local { rtp: media.rtp, session: call.0, version: partner.sdp_version };
+        let (rtp, session, version) = (media.rtp, call.0, partner.sdp_version);
         let Some(bytes) = sdp else {
-            let sdp = Some(sdp::offer(&local, law));
+            let security = partner.protection.offer(&media.secret, fingerprint);
+            let sdp = Some(sdp::offer(&sdp::Local { rtp, session, version, security }, &spoken.led_by(codec)));
             self.sip(Command::AnswerReoffer { call, sdp });
             return;
         };
-        let parsed: Option<Description> = sdp::parse(&bytes).ok();
-        let Some((law, description)) = parsed.and_then(|d| Some((d.choose(Some(law))?, d))) else {
+        let parsed: Option<Description> = sdp::parse_as(&bytes, accepts).ok();
+        let Some((codec, description)) = parsed.and_then(|d| Some((d.choose(Some(codec))?, d))) else {
             self.sip(Command::AnswerReoffer { call, sdp: None });
             return;
         };
-        partner.law = law;
-        let answer = sdp::answer(&local, &description, law);
+        partner.codec = codec;
+        let (security, agreed) = partner.protection.answer(&description, &media.secret, fingerprint);
+        let secure = partner.protection.command(media.id, agreed);
+        let answer = sdp::answer(&sdp::Local { rtp, session, version, security }, &description, codec);
         self.sip(Command::AnswerReoffer { call, sdp: Some(answer) });
-        self.media(MediaCommand::SetRemote { leg: media.id, remote: description.remote(law, true) });
+        if let Some(secure) = secure {
+            self.media(secure);
+        }
+        self.media(MediaCommand::SetRemote { leg: media.id, remote: description.remote(codec, true) });
         self.leg_held(leg, description.is_hold());
     }
 }

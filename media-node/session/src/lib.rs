@@ -7,9 +7,11 @@
 
 mod arrange;
 mod asks;
+mod browser;
 mod joined;
 mod mission;
 mod partners;
+mod protection;
 mod recordings;
 mod refer;
 mod relay;
@@ -19,6 +21,7 @@ mod session;
 mod sounds;
 mod types;
 
+pub use protection::{LegSecret, OfferedSecurity, SrtpPolicy};
 pub use relay::{Relay, RelayArrival, RelayOutput};
 pub use session::Session;
 pub use types::{

@@ -58,6 +58,14 @@ impl Session {
         }
     }
 
+    /// The number that whoever is called by a leg is shown; empty where the caller withholds it.
+    pub fn presents(&self, leg: LegNo) -> String {
+        match self.partners.iter().find(|p| p.leg == leg).map(|p| &p.purpose) {
+            Some(Purpose::Party) => self.caller_id(),
+            _ => self.caller.from.clone(),
+        }
+    }
+
     /// What an agent hears until the party answers.
     pub(crate) fn mission_ringback(&self) -> Vec<Prompt> {
         match &self.mission {
@@ -98,9 +106,11 @@ impl Session {
         self.caller.call = partner.call;
         self.caller.media = partner.media;
         self.caller.media_asked = true;
-        self.caller.law = partner.law;
+        self.caller.codec = partner.codec;
         self.caller.held = description.is_hold();
         self.caller.description = Some(description);
+        self.caller.protection = partner.protection;
+        self.caller.away = partner.away;
         self.caller.sdp_version = partner.sdp_version;
         self.caller.state = CallerState::Answered;
         self.note(Note::Answered);

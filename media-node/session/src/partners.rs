@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use hotline_base::{OfferId, RecordingId};
-use hotline_rtp::api::{Law, MediaCommand, Token};
+use hotline_rtp::api::{Codec, MediaCommand, Token};
 use hotline_sip::api::{CallHandle, Command, Header};
 use hotline_wire::legs::DialogRef;
 use hotline_wire::node::{CallEvent, EndCause, OfferFailure, Prompt, RingAgent};
 use std::time::Instant;
 
+use crate::protection::{OfferedSecurity, Protection};
 use crate::sdp;
 use crate::session::{CallerState, Session};
 use crate::sounds::Resolved;
@@ -62,14 +63,19 @@ pub(crate) struct Partner {
     pub(crate) purpose: Purpose,
     pub(crate) state: State,
     pub(crate) media: Option<OpenedLeg>,
-    pub(crate) law: Law,
+    pub(crate) codec: Codec,
     pub(crate) held: bool,
+    /// A browser that is not heard: it may come back until then.
+    pub(crate) away: Option<Instant>,
+    pub(crate) protection: Protection,
     /// Its early audio is heard by the caller.
     pub(crate) early: bool,
     pub(crate) sdp_version: u32,
     pub(crate) dialog: Option<DialogRef>,
     /// It asked for a transfer and is owed its outcome until then.
     pub(crate) refer_until: Option<Instant>,
+    /// The dialog that its REFER names, where that is one of ours.
+    pub(crate) attends: Option<DialogRef>,
 }
 
 impl Partner {
@@ -90,7 +96,7 @@ impl Partner {
 
     /// When it wants to be looked at.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        [self.until, self.next_way, self.refer_until].into_iter().flatten().min()
+        [self.until, self.next_way, self.refer_until, self.away].into_iter().flatten().min()
     }
 }
 
@@ -152,7 +158,11 @@ impl Session {
         if self.is_joined() || self.partners.len() >= PARTNERS {
             return None;
         }
-        let target = Target::Address(target.to_string());
+        // Whoever asked for it has the target on the line: that call is taken over.
+        let target = match self.attended.take().filter(|(until, _)| *until > self.now.mono) {
+            Some((_, dialog)) => Target::Dialog(dialog),
+            None => Target::Address(target.to_string()),
+        };
         Some(self.dial(target, ring_timeout_ms, Purpose::Transfer { record }))
     }
 
@@ -171,12 +181,15 @@ impl Session {
             purpose,
             state: State::Dialing,
             media: None,
-            law: self.caller.law,
+            codec: self.caller.codec,
             held: false,
+            away: None,
+            protection: Protection::offering(OfferedSecurity::Plain),
             early: false,
             sdp_version: 1,
             dialog: None,
             refer_until: None,
+            attends: None,
         });
         self.note(Note::Dialing(leg));
         self.output(Output::Dial { leg, target, attempt: 0 });
@@ -185,10 +198,11 @@ impl Session {
 
     /// The way to a partner was found, or not.
     pub(crate) fn partner_dialed(&mut self, leg: LegNo, result: Result<Dialed, DialError>) {
-        let (law, caller) = (self.caller.law, self.caller.from.clone());
+        let (codec, caller) = (self.caller.codec, self.caller.from.clone());
         let caller_id = self.caller_id();
         let host = self.cfg.host.clone();
         let next_way = self.now.after_ms(NEXT_WAY_MS);
+        let (fingerprint, spoken) = (self.cfg.fingerprint, self.cfg.codecs);
         let Some(partner) = self.partner(leg).filter(|p| p.state == State::Dialing) else {
             // Taken back in the meantime.
             if let Ok(dialed) = result {
@@ -204,11 +218,14 @@ impl Session {
             }
         };
         partner.call = Some(dialed.call);
+        partner.protection = Protection::offering(dialed.security);
+        let security = partner.protection.offer(&dialed.media.secret, fingerprint);
         partner.media = Some(dialed.media);
         partner.state = State::Inviting;
         partner.more = dialed.more;
         partner.next_way = dialed.more.then_some(next_way);
         let from = match &partner.purpose {
+            _ if dialed.from.is_some() => dialed.from.unwrap_or_default(),
             Purpose::Agent(agent) => name_addr(agent.caller_label.expose(), &caller, &host),
             Purpose::Transfer { .. } => name_addr("", &caller, &host),
             Purpose::Party => name_addr("", &caller_id, &host),
@@ -219,14 +236,17 @@ impl Session {
             headers.push(replaces(dialog));
             headers.push(("Require".into(), "replaces".into()));
         }
-        let local = sdp::Local { rtp: dialed.media.rtp, session: dialed.call.0, version: 1 };
+        let local = sdp::Local { rtp: dialed.media.rtp, session: dialed.call.0, version: 1, security };
         self.sip(Command::Invite {
             call: dialed.call,
             to: format!("<{}>", dialed.uri),
             uri: dialed.uri,
             path: dialed.path,
             from,
-            sdp: Some(sdp::offer(&local, law)),
+            sdp: Some(match &dialed.codecs[..] {
+                [] => sdp::offer(&local, &spoken.led_by(codec)),
+                codecs => sdp::offer(&local, codecs),
+            }),
             headers,
             credentials: dialed.credentials,
         });
@@ -306,13 +326,18 @@ impl Session {
     /// Tells the media engine where a partner is; `None` where its description is of no use.
     pub(crate) fn set_partner_remote(&mut self, leg: LegNo, sdp: &Bytes) -> Option<sdp::Description> {
         let description = sdp::parse(sdp).ok()?;
-        let law = description.choose(None)?;
+        let codec = description.choose(Some(self.caller.codec))?;
         let partner = self.partner(leg)?;
-        partner.law = law;
+        let media = partner.media?;
+        let security = partner.protection.answered(&description, &media.secret)?;
+        partner.codec = codec;
         partner.held = description.is_hold();
-        let media = partner.media?.id;
-        let remote = description.remote(law, true);
-        self.media(MediaCommand::SetRemote { leg: media, remote });
+        let secure = partner.protection.command(media.id, security);
+        let remote = description.remote(codec, true);
+        if let Some(secure) = secure {
+            self.media(secure);
+        }
+        self.media(MediaCommand::SetRemote { leg: media.id, remote });
         Some(description)
     }
 

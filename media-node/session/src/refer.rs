@@ -1,4 +1,5 @@
-//! Blind transfers that an agent's phone asks for (RFC 3515): the functions make them.
+//! Transfers that an agent's phone asks for (RFC 3515): the functions make them. In an attended one
+//! (RFC 3891) the phone has a second call with us, whose place the transferred call takes.
 
 use hotline_base::Redacted;
 use hotline_sip::api::{CallHandle, Command, RequestHandle};
@@ -17,15 +18,21 @@ impl Session {
     /// REFER within a dialog of ours.
     pub(crate) fn referred(&mut self, call: CallHandle, request: RequestHandle, refer_to: &str) {
         let until = self.now.after_ms(OUTCOME_MS);
-        let target = target(refer_to, &self.cfg.own_hosts);
+        let attends = self.partner_by_call(call).and_then(|p| p.attends.take());
+        let plain = match &attends {
+            Some(_) => refer_to.split('?').next().unwrap_or_default(),
+            None => refer_to,
+        };
+        let target = target(plain, &self.cfg.own_hosts);
         let asking = self.partner_by_call(call).filter(|p| p.state == State::Joined && p.refer_until.is_none());
         let found = asking.and_then(|p| Some((p.offer()?, p))).zip(target);
         let Some(((offer, partner), target)) = found else {
-            // §2.4.4: not from a caller, not with Replaces, not twice at a time.
+            // §2.4.4: not from a caller, not with a Replaces that names nothing here, not twice at a time.
             self.sip(Command::Reply { request, status: 603, headers: Vec::new() });
             return;
         };
         partner.refer_until = Some(until);
+        self.attended = attends.map(|dialog| (until, dialog));
         self.sip(Command::Reply { request, status: 202, headers: Vec::new() });
         self.sip(Command::Notify { call, status: 100, last: false });
         self.ask(CallEvent::TransferAsked { offer, target: Redacted::new(target) });

@@ -2,11 +2,13 @@
 //! It is no contact of this node; nothing is decided or recorded.
 
 use bytes::Bytes;
-use hotline_rtp::api::{Law, MediaCommand, MediaEvent, MediaLegId};
+use hotline_rtp::api::{Codec, MediaCommand, MediaEvent, MediaLegId, SecureFailure};
+use hotline_rtp::dtls::Fingerprint;
 use hotline_sip::api::{CallHandle, Command, Event, Header, RequestHandle};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::protection::Protection;
 use crate::refer::target;
 use crate::sdp::{self, Description};
 use crate::types::{Dialed, OpenedLeg, Refusal, SessionConfig};
@@ -40,14 +42,34 @@ pub enum RelayOutput {
 struct Side {
     call: CallHandle,
     media: OpenedLeg,
-    law: Law,
+    codec: Codec,
     sdp_version: u32,
+    protection: Protection,
 }
 
 impl Side {
-    fn local(&mut self) -> sdp::Local {
+    /// Our side of an offer.
+    fn local(&mut self, fingerprint: Fingerprint) -> sdp::Local {
+        let security = self.protection.offer(&self.media.secret, fingerprint);
+        self.described(security)
+    }
+
+    /// Our side of the answer to an offer, and what the media engine is to be told first.
+    fn answering(&mut self, offer: &Description, fingerprint: Fingerprint) -> (sdp::Local, Option<MediaCommand>) {
+        let (security, agreed) = self.protection.answer(offer, &self.media.secret, fingerprint);
+        let secure = self.protection.command(self.media.id, agreed);
+        (self.described(security), secure)
+    }
+
+    fn described(&mut self, security: sdp::LocalSecurity) -> sdp::Local {
         self.sdp_version += 1;
-        sdp::Local { rtp: self.media.rtp, session: self.call.0, version: self.sdp_version }
+        sdp::Local { rtp: self.media.rtp, session: self.call.0, version: self.sdp_version, security }
+    }
+
+    /// The answer to our offer came; `None`: it does not fit.
+    fn answered(&mut self, answer: &Description) -> Option<Option<MediaCommand>> {
+        let security = self.protection.answered(answer, &self.media.secret)?;
+        Some(self.protection.command(self.media.id, security))
     }
 }
 
@@ -76,19 +98,29 @@ impl Relay {
     pub fn arrive(cfg: Arc<SessionConfig>, arrival: RelayArrival, headers: Vec<Header>) -> Result<Relay, Refusal> {
         let refusal = |e: sdp::SdpError| Refusal { status: 488, reason: e.to_string() };
         let offer = sdp::parse(&arrival.sdp).map_err(refusal)?;
-        let law = offer.choose(None).unwrap_or(Law::Mu);
+        let codec = offer.choose(None).unwrap_or(Codec::Pcmu);
         let RelayArrival { call, media, from, phone, .. } = arrival;
         let mut relay = Relay {
             cfg,
-            node: Side { call, media, law, sdp_version: 0 },
-            phone: Side { call: phone.call, media: phone.media, law, sdp_version: 0 },
+            node: Side { call, media, codec, sdp_version: 0, protection: Protection::default() },
+            phone: Side {
+                call: phone.call,
+                media: phone.media,
+                codec,
+                sdp_version: 0,
+                protection: Protection::offering(phone.security),
+            },
             offer,
             state: State::Ringing,
             out: VecDeque::new(),
         };
-        relay.media(MediaCommand::SetRemote { leg: media.id, remote: relay.offer.remote(law, false) });
+        let (fingerprint, spoken) = (relay.cfg.fingerprint, relay.cfg.codecs);
+        let (_, agreed) = relay.node.protection.answer(&relay.offer, &media.secret, fingerprint);
+        let secure = relay.node.protection.command(media.id, agreed);
+        relay.secure(secure);
+        relay.media(MediaCommand::SetRemote { leg: media.id, remote: relay.offer.remote(codec, false) });
         relay.media(MediaCommand::Bridge { a: media.id, b: phone.media.id });
-        let local = relay.phone.local();
+        let local = relay.phone.local(fingerprint);
         let mut all = phone.headers;
         all.extend(headers);
         relay.sip(Command::Invite {
@@ -97,7 +129,7 @@ impl Relay {
             uri: phone.uri,
             path: phone.path,
             from,
-            sdp: Some(sdp::offer(&local, law)),
+            sdp: Some(sdp::offer(&local, &spoken.led_by(codec))),
             headers: all,
             credentials: phone.credentials,
         });
@@ -132,6 +164,12 @@ impl Relay {
         self.out.push_back(RelayOutput::Media(command));
     }
 
+    fn secure(&mut self, command: Option<MediaCommand>) {
+        if let Some(command) = command {
+            self.media(command);
+        }
+    }
+
     /// The side an event is about, and the other one.
     fn sides(&mut self, call: CallHandle) -> Option<(&mut Side, &mut Side)> {
         if call == self.node.call {
@@ -162,7 +200,7 @@ impl Relay {
                 self.hang_up(self.phone.call, None);
                 self.over();
             }
-            Event::Ended { call, reason, .. } => {
+            Event::Ended { call, reason, .. } if [self.node.call, self.phone.call].contains(&call) => {
                 let other = if call == self.node.call { self.phone.call } else { self.node.call };
                 self.hang_up(other, reason);
                 self.over();
@@ -180,12 +218,48 @@ impl Relay {
         match event {
             // The other node may only have nothing to say; a new offer shows whether it is there.
             MediaEvent::Silent { leg, .. } if *leg == self.node.media.id && self.state == State::Up => {
-                let local = self.node.local();
-                let sdp = sdp::offer(&local, self.node.law);
+                let local = self.node.local(self.cfg.fingerprint);
+                let sdp = sdp::offer(&local, &self.cfg.codecs.led_by(self.node.codec));
                 self.sip(Command::Reoffer { call: self.node.call, sdp });
+            }
+            // The phone's packets cannot be protected: for the other node it hung up.
+            // A page that closes says so, and may be loaded again.
+            MediaEvent::SecureFailed { why: SecureFailure::Closed, .. } => {}
+            MediaEvent::SecureFailed { leg, .. } if self.media_legs().contains(leg) && self.state != State::Over => {
+                self.hang_up(self.node.call, None);
+                self.hang_up(self.phone.call, None);
+                self.over();
             }
             _ => {}
         }
+    }
+
+    /// The phone, a browser, was loaded again: its new INVITE replaces its call here.
+    ///
+    /// # Errors
+    /// [`Refusal`]: nothing has changed; answer the INVITE with that status.
+    pub fn resume(&mut self, old: CallHandle, new: CallHandle, offer: Option<&Bytes>) -> Result<(), Refusal> {
+        let refused = |status, reason: &str| Refusal { status, reason: reason.into() };
+        if self.state != State::Up || old != self.phone.call {
+            return Err(refused(603, "only a phone takes its own call over"));
+        }
+        let bytes = offer.ok_or_else(|| refused(488, "it makes no offer"))?;
+        let parsed = sdp::parse_as(bytes, self.cfg.accepts());
+        let description = parsed.map_err(|error| refused(488, &error.to_string()))?;
+        let codec = description.choose(Some(self.phone.codec)).ok_or_else(|| refused(488, "no codec in common"))?;
+        let fingerprint = self.cfg.fingerprint;
+        let phone = &mut self.phone;
+        phone.call = new;
+        phone.codec = codec;
+        phone.sdp_version = 0;
+        phone.protection = phone.protection.afresh();
+        let (local, secure) = phone.answering(&description, fingerprint);
+        let leg = phone.media.id;
+        self.sip(Command::Answer { call: new, sdp: sdp::answer(&local, &description, codec), headers: Vec::new() });
+        self.hang_up(old, None);
+        self.secure(secure);
+        self.media(MediaCommand::SetRemote { leg, remote: description.remote(codec, true) });
+        Ok(())
     }
 
     /// Ends both calls because the node goes away.
@@ -211,23 +285,25 @@ impl Relay {
 
     fn answered(&mut self, sdp: Option<Bytes>) {
         let parsed = sdp.and_then(|sdp| sdp::parse(&sdp).ok());
-        let Some((law, description)) = parsed.and_then(|d| Some((d.choose(None)?, d))) else {
+        let fits = parsed.and_then(|d| Some((d.choose(Some(self.phone.codec))?, self.phone.answered(&d)?, d)));
+        let Some((codec, secure, description)) = fits else {
             self.hang_up(self.phone.call, None);
             self.sip(Command::Refuse { call: self.node.call, status: 488, headers: Vec::new() });
             self.over();
             return;
         };
-        self.phone.law = law;
-        self.media(MediaCommand::SetRemote { leg: self.phone.media.id, remote: description.remote(law, true) });
-        // No transcoding where the other node speaks the phone's law.
-        if let Some(shared) = self.offer.choose(Some(law))
-            && shared != self.node.law
+        self.phone.codec = codec;
+        self.secure(secure);
+        self.media(MediaCommand::SetRemote { leg: self.phone.media.id, remote: description.remote(codec, true) });
+        // No transcoding where the other node speaks the phone's codec.
+        if let Some(shared) = self.offer.choose(Some(codec))
+            && shared != self.node.codec
         {
-            self.node.law = shared;
+            self.node.codec = shared;
             self.media(MediaCommand::SetRemote { leg: self.node.media.id, remote: self.offer.remote(shared, false) });
         }
-        let local = self.node.local();
-        let sdp = sdp::answer(&local, &self.offer, self.node.law);
+        let (local, _) = self.node.answering(&self.offer, self.cfg.fingerprint);
+        let sdp = sdp::answer(&local, &self.offer, self.node.codec);
         self.state = State::Up;
         self.sip(Command::Answer { call: self.node.call, sdp, headers: Vec::new() });
     }
@@ -235,25 +311,29 @@ impl Relay {
     /// Hold, resume, another address: answered here, and its direction passed on.
     fn reoffered(&mut self, call: CallHandle, sdp: Option<Bytes>) {
         let up = self.state == State::Up;
+        let fingerprint = self.cfg.fingerprint;
+        let spoken = self.cfg.codecs;
         let Some((side, other)) = self.sides(call) else { return };
-        let local = side.local();
         let Some(bytes) = sdp else {
-            let sdp = Some(sdp::offer(&local, side.law));
+            let sdp = Some(sdp::offer(&side.local(fingerprint), &spoken.led_by(side.codec)));
             self.sip(Command::AnswerReoffer { call, sdp });
             return;
         };
         let parsed = sdp::parse(&bytes).ok();
-        let Some((law, description)) = parsed.and_then(|d| Some((d.choose(Some(side.law))?, d))) else {
+        let Some((codec, description)) = parsed.and_then(|d| Some((d.choose(Some(side.codec))?, d))) else {
             self.sip(Command::AnswerReoffer { call, sdp: None });
             return;
         };
-        side.law = law;
+        side.codec = codec;
         let leg = side.media.id;
-        let answer = sdp::answer(&local, &description, law);
-        let (other_call, other_law) = (other.call, other.law);
-        let passed_on = sdp::offer_with(&other.local(), other_law, description.direction);
+        let (local, secure) = side.answering(&description, fingerprint);
+        let answer = sdp::answer(&local, &description, codec);
+        let (other_call, other_codec) = (other.call, other.codec);
+        let codecs = spoken.led_by(other_codec);
+        let passed_on = sdp::offer_with(&other.local(fingerprint), &codecs, description.direction);
         self.sip(Command::AnswerReoffer { call, sdp: Some(answer) });
-        self.media(MediaCommand::SetRemote { leg, remote: description.remote(law, true) });
+        self.secure(secure);
+        self.media(MediaCommand::SetRemote { leg, remote: description.remote(codec, true) });
         if up {
             self.sip(Command::Reoffer { call: other_call, sdp: passed_on });
         }
@@ -262,10 +342,12 @@ impl Relay {
     fn reoffer_answered(&mut self, call: CallHandle, sdp: &Bytes) {
         let Some((side, _)) = self.sides(call) else { return };
         let Ok(description) = sdp::parse(sdp) else { return };
-        let law = description.choose(Some(side.law)).unwrap_or(side.law);
-        side.law = law;
+        let codec = description.choose(Some(side.codec)).unwrap_or(side.codec);
+        let Some(secure) = side.answered(&description) else { return };
+        side.codec = codec;
         let leg = side.media.id;
-        self.media(MediaCommand::SetRemote { leg, remote: description.remote(law, true) });
+        self.secure(secure);
+        self.media(MediaCommand::SetRemote { leg, remote: description.remote(codec, true) });
     }
 
     /// The other node has the call: it decides about transfers, and its NOTIFYs are passed on.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use hotline_base::{CommandId, ContactId, Redacted, TenantId};
-use hotline_rtp::api::{Law, LegStats, MediaCommand, MediaEvent, Token};
+use hotline_rtp::api::{Codec, LegStats, MediaCommand, MediaEvent, Security, Token};
 use hotline_sip::api::{CallHandle, Command, Event};
 use hotline_wire::legs::{Arrangement, DialogRef};
 use hotline_wire::node::{CallEvent, Decision, EndCause, Fallback, LegQuality, NodeAction, NodeCommand};
@@ -13,6 +13,7 @@ use std::time::Instant;
 use crate::arrange::{Audio, Tune};
 use crate::asks::Asks;
 use crate::partners::Partner;
+use crate::protection::{OfferedSecurity, Protection, SrtpPolicy};
 use crate::recordings::Recordings;
 use crate::script::Running;
 use crate::sdp::{self, Description};
@@ -51,10 +52,13 @@ pub(crate) struct CallerLeg {
     pub(crate) state: CallerState,
     /// The peer's latest description; `None` until the answer to a late offer came.
     pub(crate) description: Option<Description>,
-    pub(crate) law: Law,
+    pub(crate) codec: Codec,
     pub(crate) media: Option<OpenedLeg>,
     pub(crate) media_asked: bool,
     pub(crate) held: bool,
+    /// A browser that is not heard: it may come back until then.
+    pub(crate) away: Option<Instant>,
+    pub(crate) protection: Protection,
     pub(crate) sdp_version: u32,
     pub(crate) from: String,
     pub(crate) stats: Option<LegStats>,
@@ -90,6 +94,8 @@ pub struct Session {
     next_token: u64,
     /// Set when the caller's leg ended: until when the last statistics are waited for.
     farewell: Option<(EndCause, Instant)>,
+    /// A transfer to somebody who is on the line with us already: the next one, until then.
+    pub(crate) attended: Option<(Instant, DialogRef)>,
     over: bool,
     out: VecDeque<Output>,
 }
@@ -101,16 +107,22 @@ impl Session {
     /// [`Refusal`]: its description cannot be used; answer with that status.
     pub fn arrive(cfg: Arc<SessionConfig>, now: Now, arrival: Arrival) -> Result<Session, Refusal> {
         let description = match arrival.sdp.as_deref() {
-            Some(bytes) => Some(sdp::parse(bytes).map_err(|e| Refusal { status: 488, reason: e.to_string() })?),
+            Some(bytes) => {
+                let parsed = sdp::parse_as(bytes, cfg.accepts());
+                Some(parsed.map_err(|e| Refusal { status: 488, reason: e.to_string() })?)
+            }
             None => None,
         };
         let ring = cfg.ring_at_once;
         let mut session = Session::empty(cfg, now, arrival.contact, arrival.first_token);
         session.caller.call = Some(arrival.call);
         session.caller.state = CallerState::Arriving;
-        session.caller.law = description.as_ref().and_then(|d| d.choose(None)).unwrap_or(Law::Mu);
+        session.caller.codec = description.as_ref().and_then(|d| d.choose(None)).unwrap_or(Codec::Pcmu);
         session.caller.held = description.as_ref().is_some_and(Description::is_hold);
         session.caller.description = description;
+        if session.cfg.srtp == SrtpPolicy::Require {
+            session.caller.protection = Protection::offering(OfferedSecurity::Keys);
+        }
         session.caller.from.clone_from(&arrival.from);
         if ring {
             session.sip(Command::Progress { call: arrival.call, status: 180, sdp: None });
@@ -136,10 +148,12 @@ impl Session {
                 call: None,
                 state: CallerState::Absent,
                 description: None,
-                law: Law::Mu,
+                codec: Codec::Pcmu,
                 media: None,
                 media_asked: false,
                 held: false,
+                away: None,
+                protection: Protection::default(),
                 sdp_version: 0,
                 from: String::new(),
                 stats: None,
@@ -159,6 +173,7 @@ impl Session {
             next_leg: 1,
             next_token: first_token,
             farewell: None,
+            attended: None,
             over: false,
             out: VecDeque::new(),
             cfg,
@@ -175,7 +190,8 @@ impl Session {
         let farewell = self.farewell.as_ref().map(|(_, until)| *until);
         let script = self.script.as_ref().and_then(Running::deadline);
         let partners = self.partners.iter().filter_map(Partner::deadline).min();
-        [farewell, script, partners, self.asks_deadline(), self.recordings.deadline()].into_iter().flatten().min()
+        let others = [self.asks_deadline(), self.recordings.deadline(), self.caller.away];
+        [farewell, script, partners].into_iter().chain(others).flatten().min()
     }
 
     /// The contact.
@@ -199,7 +215,7 @@ impl Session {
     }
 
     /// Which leg has this handle.
-    fn leg_of(&self, call: CallHandle) -> Option<LegNo> {
+    pub(crate) fn leg_of(&self, call: CallHandle) -> Option<LegNo> {
         if Some(call) == self.caller.call {
             return Some(LegNo::CALLER);
         }
@@ -210,6 +226,13 @@ impl Session {
     /// What identifies the dialog of one of this session's calls, before its answer is reported.
     pub fn dialog_known(&mut self, call: CallHandle, dialog: DialogRef) {
         self.partner_dialog(call, dialog);
+    }
+
+    /// The REFER that follows names a dialog of ours (RFC 3891): told before it is reported.
+    pub fn attends(&mut self, call: CallHandle, dialog: DialogRef) {
+        if let Some(partner) = self.partner_by_call(call) {
+            partner.attends = Some(dialog);
+        }
     }
 
     /// A SIP event of one of this session's calls.
@@ -256,10 +279,13 @@ impl Session {
             MediaEvent::PlayEnded { token, .. } => self.play_ended(token),
             MediaEvent::Digit { leg, digit, .. } if Some(leg) == caller => self.digit(digit),
             MediaEvent::Quiet { leg, for_ms } if Some(leg) == caller => self.quiet(for_ms),
-            MediaEvent::Silent { leg, .. } if Some(leg) == caller => {
+            // Whoever is away has a time of its own.
+            MediaEvent::Silent { leg, .. } if Some(leg) == caller && self.caller.away.is_none() => {
                 self.end(EndCause::Lost, None);
             }
             MediaEvent::Silent { leg, .. } => self.partner_silent(leg),
+            MediaEvent::Away { leg, away } => self.away(leg, away),
+            MediaEvent::SecureFailed { leg, why } => self.unprotected(leg, why),
             MediaEvent::Stats { leg, stats, last } if Some(leg) == caller => {
                 self.caller.stats = Some(stats);
                 if let Some((_, until)) = self.farewell.as_mut().filter(|_| last) {
@@ -326,8 +352,11 @@ impl Session {
             }
             Ok(opened) => {
                 self.caller.media = Some(opened);
-                if let Some(description) = &self.caller.description {
-                    let remote = description.remote(self.caller.law, false);
+                if let Some(description) = self.caller.description.clone() {
+                    let fingerprint = self.cfg.fingerprint;
+                    let (_, security) = self.caller.protection.answer(&description, &opened.secret, fingerprint);
+                    self.secure_caller(opened, security);
+                    let remote = description.remote(self.caller.codec, false);
                     self.media(MediaCommand::SetRemote { leg: opened.id, remote });
                 }
             }
@@ -373,6 +402,7 @@ impl Session {
         }
         self.script_timeout();
         self.partner_timeouts();
+        self.away_timeouts();
         self.asks_timeout();
         self.recordings_timeout();
         self.settle();
@@ -417,13 +447,26 @@ impl Session {
         self.caller.media.is_some()
     }
 
-    /// Our side of the caller's session, for the next description.
-    fn caller_local(&mut self, media: OpenedLeg) -> sdp::Local {
+    /// Our side of the caller's session, for the answer to an offer or for the next offer.
+    pub(crate) fn caller_local(&mut self, media: OpenedLeg, offer: Option<&Description>) -> sdp::Local {
         self.caller.sdp_version += 1;
+        let fingerprint = self.cfg.fingerprint;
+        let protection = &mut self.caller.protection;
         sdp::Local {
             rtp: media.rtp,
             session: self.caller.call.map_or(0, |call| call.0),
             version: self.caller.sdp_version,
+            security: match offer {
+                Some(offer) => protection.answer(offer, &media.secret, fingerprint).0,
+                None => protection.offer(&media.secret, fingerprint),
+            },
+        }
+    }
+
+    /// Tells the media engine how the caller's packets are protected.
+    pub(crate) fn secure_caller(&mut self, media: OpenedLeg, security: Security) {
+        if let Some(command) = self.caller.protection.command(media.id, security) {
+            self.media(command);
         }
     }
 
@@ -438,15 +481,15 @@ impl Session {
         let Some(call) = self.caller.call else {
             return false;
         };
-        let local = self.caller_local(media);
-        let sdp = sdp::answer(&local, &offer, self.caller.law);
+        let local = self.caller_local(media, Some(&offer));
+        let sdp = sdp::answer(&local, &offer, self.caller.codec);
         self.sip(Command::Progress { call, status: 183, sdp: Some(sdp) });
         self.caller.state = CallerState::Early;
         true
     }
 
-    /// Answers the caller's INVITE, unless that was done. `law` is wanted where the caller has it.
-    pub(crate) fn answer_caller(&mut self, media: OpenedLeg, law: Option<Law>) {
+    /// Answers the caller's INVITE, unless that was done. `codec` is wanted where the caller has it.
+    pub(crate) fn answer_caller(&mut self, media: OpenedLeg, codec: Option<Codec>) {
         let Some(call) = self.caller.call else {
             return;
         };
@@ -457,22 +500,22 @@ impl Session {
             Some(offer) => {
                 // A description that went out in a 183 stays as it is (RFC 3261 §13.2.1).
                 if self.caller.state == CallerState::Arriving
-                    && let Some(law) = offer.choose(law)
-                    && law != self.caller.law
+                    && let Some(codec) = offer.choose(codec)
+                    && codec != self.caller.codec
                 {
-                    self.caller.law = law;
-                    let remote = offer.remote(law, false);
+                    self.caller.codec = codec;
+                    let remote = offer.remote(codec, false);
                     self.media(MediaCommand::SetRemote { leg: media.id, remote });
                 }
                 if self.caller.state == CallerState::Early {
                     self.caller.sdp_version -= 1;
                 }
-                let local = self.caller_local(media);
-                sdp::answer(&local, &offer, self.caller.law)
+                let local = self.caller_local(media, Some(&offer));
+                sdp::answer(&local, &offer, self.caller.codec)
             }
             None => {
-                let local = self.caller_local(media);
-                sdp::offer(&local, law.unwrap_or(self.caller.law))
+                let local = self.caller_local(media, None);
+                sdp::offer(&local, &self.cfg.codecs.led_by(codec.unwrap_or(self.caller.codec)))
             }
         };
         self.sip(Command::Answer { call, sdp, headers: Vec::new() });
@@ -550,9 +593,14 @@ impl Session {
             self.end(EndCause::Failed, None);
             return;
         };
-        if let (Some(media), Some(law)) = (self.caller.media, description.choose(None)) {
-            self.caller.law = law;
-            let remote = description.remote(law, true);
+        if let (Some(media), Some(codec)) = (self.caller.media, description.choose(None)) {
+            let Some(security) = self.caller.protection.answered(&description, &media.secret) else {
+                self.end(EndCause::Failed, None);
+                return;
+            };
+            self.caller.codec = codec;
+            self.secure_caller(media, security);
+            let remote = description.remote(codec, true);
             self.media(MediaCommand::SetRemote { leg: media.id, remote });
         }
         let held = description.is_hold();
@@ -571,22 +619,26 @@ impl Session {
             self.sip(Command::AnswerReoffer { call, sdp: None });
             return;
         };
-        let local = self.caller_local(media);
         let Some(bytes) = sdp else {
-            let sdp = Some(sdp::offer(&local, self.caller.law));
+            let local = self.caller_local(media, None);
+            let sdp = Some(sdp::offer(&local, &self.cfg.codecs.led_by(self.caller.codec)));
             self.sip(Command::AnswerReoffer { call, sdp });
             return;
         };
-        let parsed = sdp::parse(&bytes).ok();
-        let chosen = parsed.and_then(|d| Some((d.choose(Some(self.caller.law))?, d)));
-        let Some((law, description)) = chosen else {
+        let parsed = sdp::parse_as(&bytes, self.cfg.accepts()).ok();
+        let chosen = parsed.and_then(|d| Some((d.choose(Some(self.caller.codec))?, d)));
+        let Some((codec, description)) = chosen else {
             self.sip(Command::AnswerReoffer { call, sdp: None });
             return;
         };
-        self.caller.law = law;
-        let answer = sdp::answer(&local, &description, law);
-        let remote = description.remote(law, true);
+        self.caller.codec = codec;
+        let local = self.caller_local(media, Some(&description));
+        let answer = sdp::answer(&local, &description, codec);
+        let remote = description.remote(codec, true);
         self.sip(Command::AnswerReoffer { call, sdp: Some(answer) });
+        let fingerprint = self.cfg.fingerprint;
+        let (_, security) = self.caller.protection.answer(&description, &media.secret, fingerprint);
+        self.secure_caller(media, security);
         self.media(MediaCommand::SetRemote { leg: media.id, remote });
         let held = description.is_hold();
         self.caller.description = Some(description);

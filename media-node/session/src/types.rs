@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use hotline_base::{AgentId, ContactId, NodeId, OfferId, RecordingId, TenantId, Timestamp};
-use hotline_rtp::api::{MediaCommand, MediaLegId};
+use hotline_rtp::api::{Codec, MediaCommand, MediaLegId, SecureFailure};
+use hotline_rtp::dtls::Fingerprint;
 use hotline_sip::api::{CallHandle, Command, Credentials, Header, Path};
 use hotline_wire::legs::{DialParty, DialogRef};
 use hotline_wire::node::{CallInput, EndCause, Fallback, MediaScript, OfferFailure};
@@ -10,6 +11,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use crate::protection::{LegSecret, OfferedSecurity, SrtpPolicy};
+use crate::sdp::{Accepts, CodecList};
 
 /// The time of an input, by both clocks.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +50,21 @@ pub struct SessionConfig {
     pub ring_at_once: bool,
     /// Hosts that are this node: a transfer target there is a user of ours.
     pub own_hosts: Vec<String>,
+    /// What is offered and answered of SRTP.
+    pub srtp: SrtpPolicy,
+    /// The codecs that are offered and answered.
+    pub codecs: CodecList,
+    /// Of the certificate that browsers see.
+    pub fingerprint: Fingerprint,
+    /// A browser that is away may come back for so long, milliseconds.
+    pub resume_ms: u64,
+}
+
+impl SessionConfig {
+    /// What an offer may hold.
+    pub fn accepts(&self) -> Accepts {
+        self.srtp.accepts(self.codecs)
+    }
 }
 
 /// Names a leg within its session.
@@ -153,6 +172,8 @@ pub struct OpenedLeg {
     pub id: MediaLegId,
     /// Where the peer shall send RTP.
     pub rtp: SocketAddr,
+    /// What its keys are made of.
+    pub secret: LegSecret,
 }
 
 /// The answer to [`Output::Dial`]: everything an INVITE needs.
@@ -164,12 +185,18 @@ pub struct Dialed {
     pub uri: String,
     /// The way to it.
     pub path: Path,
+    /// `From`, where the way there wants its own form of it; else the session writes it.
+    pub from: Option<String>,
     /// Extra headers.
     pub headers: Vec<Header>,
     /// For a trunk that challenges.
     pub credentials: Option<Credentials>,
     /// The leg's ports.
     pub media: OpenedLeg,
+    /// What is offered, the preferred one first; empty: all, the caller's first.
+    pub codecs: Vec<Codec>,
+    /// What the offer says of protection.
+    pub security: OfferedSecurity,
     /// There is another way, which the next attempt would take.
     pub more: bool,
     /// The dialog that the call replaces, as its other side is to be told: a relay here may stand
@@ -297,6 +324,12 @@ pub enum Note {
     Parted(LegNo, EndCause),
     /// A recording runs.
     RecordingStarted(RecordingId),
+    /// Its browser is not heard any more, or is again.
+    Away(LegNo, bool),
+    /// Its browser was loaded again and has the call back.
+    Resumed(LegNo),
+    /// Its packets cannot be protected.
+    Unprotected(LegNo, SecureFailure),
     /// A command was not carried out.
     CommandDropped(&'static str),
     /// The caller's leg ended.
@@ -329,6 +362,10 @@ impl fmt::Display for Note {
             Note::NotTaken(leg, why) => write!(f, "{leg} did not take the call: {why:?}"),
             Note::Parted(leg, cause) => write!(f, "{leg} ended: {cause:?}"),
             Note::RecordingStarted(id) => write!(f, "recording {id} started"),
+            Note::Away(leg, true) => write!(f, "{leg} is away"),
+            Note::Away(leg, false) => write!(f, "{leg} is back"),
+            Note::Resumed(leg) => write!(f, "{leg} was resumed"),
+            Note::Unprotected(leg, why) => write!(f, "{leg} cannot be protected: {why:?}"),
             Note::CommandDropped(why) => write!(f, "command dropped: {why}"),
             Note::Ended(cause) => write!(f, "caller ended: {cause:?}"),
             Note::GivenUp { seq } => write!(f, "input {seq} and later ones were given up"),

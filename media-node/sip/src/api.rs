@@ -116,6 +116,15 @@ pub enum Command {
     Account { request: RequestHandle, ha1: Option<Ha1> },
     /// Answers a request that came as an event with a `request`.
     Reply { request: RequestHandle, status: u16, headers: Vec<Header> },
+    /// Asks a peer by OPTIONS whether it is there; the answer is [`Event::Pong`]. The caller of the
+    /// endpoint chooses a fresh `call`.
+    Ping {
+        call: CallHandle,
+        uri: String,
+        path: Path,
+        /// `From`, a name-addr.
+        from: String,
+    },
     /// Registers us at a registrar (trunks, phones); refreshes by itself until `expires` is 0.
     Register {
         call: CallHandle,
@@ -162,6 +171,9 @@ pub enum Event {
     Registering { request: RequestHandle, register: Box<Register> },
     /// The state of our own registration: seconds granted, or the status that refused it.
     Registration { call: CallHandle, result: Result<u32, u16> },
+    /// The status that answered a [`Command::Ping`]: 408 where nothing came, 503 where nothing could
+    /// be sent.
+    Pong { call: CallHandle, status: u16 },
     /// An OPTIONS outside a dialog was answered by the endpoint itself; for counters.
     Pinged { path: Path },
 }
@@ -217,6 +229,9 @@ pub struct Register {
     pub auth_user: String,
     /// Each `Contact` URI with the seconds asked for; `*` with 0 clears all. Empty: a query.
     pub contacts: Vec<(String, u32)>,
+    /// Names the one Contact's flow (RFC 5626 §4.2): its `+sip.instance` and `reg-id`. A later
+    /// registration of the same flow takes the place of this one, whatever its URI.
+    pub flow: Option<String>,
     /// Call-ID, and CSeq for ordering (RFC 3261 §10.3).
     pub sip_call_id: String,
     /// CSeq.

@@ -8,6 +8,7 @@ pub mod machine;
 mod name;
 mod number;
 mod redact;
+mod shard;
 mod time;
 
 pub use id::*;
@@ -16,4 +17,5 @@ pub use machine::{EntityKey, FactBody, IndexRow, Machine, Reject, TimerKey, Tran
 pub use name::{Lang, Name, NameError};
 pub use number::{E164, E164Error};
 pub use redact::Redacted;
+pub use shard::{shard, shards, unsharded};
 pub use time::Timestamp;

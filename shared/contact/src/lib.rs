@@ -32,8 +32,8 @@ pub use legs::{By, CallbackOrder, Leg, LegRole, MAX_LEGS, PartyLeg, SuperviseMod
 pub use queueing::caller_key;
 pub use reasons::{CallbackEnd, CallbackRefusal, EndReason, Ending, FlowPin, LeftQueue, LegFailure, RecordingKind};
 pub use rows::{
-    CALLBACKS_PARTITION, CONTACTS_PARTITION, ContactListing, PhaseName, callbacks_partition, node_partition,
-    party_partition,
+    CALLBACKS_PARTITION, CONTACTS_PARTITION, CONTACTS_SHARDS, ContactListing, PhaseName, callbacks_partition,
+    node_partition, party_partition,
 };
 pub use sound::{HOLD_MUSIC_KEY, PromptBook, ringback, silence, special_information};
 pub use state::{Contact, Interaction, Offer, Phase, Phone, Place, Recording, RecordingStatus, Rejoin, Script, Wait};

@@ -1,6 +1,6 @@
 //! Timers and index rows that follow from a contact.
 
-use hotline_base::{AgentId, ContactId, IndexRow, Lang, Name, NodeId, Redacted, TimerKey, Timestamp};
+use hotline_base::{AgentId, ContactId, IndexRow, Lang, Name, NodeId, Redacted, TimerKey, Timestamp, shard};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,8 +14,11 @@ use crate::{
 /// A party's phone that is dialled rings no longer than this, milliseconds, whatever the policy.
 const DIAL_MS: i64 = 120_000;
 
-/// All contacts of a tenant by time of arrival.
+/// All contacts of a tenant by time of arrival, in [`CONTACTS_SHARDS`] parts by contact.
 pub const CONTACTS_PARTITION: &str = "contacts";
+
+/// Parts of the list of contacts: every call writes its row about seven times.
+pub const CONTACTS_SHARDS: u8 = 8;
 
 /// The open call backs of a tenant by the time they were asked for.
 pub const CALLBACKS_PARTITION: &str = "callbacks";
@@ -121,7 +124,8 @@ pub(crate) fn rows(contact: &Contact) -> BTreeSet<IndexRow> {
     let body = serde_json::to_string(&contact.listing()).unwrap_or_default();
     let sort = contact.time_sort();
     let row = |partition: String, sort: String, body: String| IndexRow { partition, sort, body };
-    let mut rows = BTreeSet::from([row(CONTACTS_PARTITION.into(), sort.clone(), body)]);
+    let list = shard(CONTACTS_PARTITION, CONTACTS_SHARDS, contact.id.as_u128());
+    let mut rows = BTreeSet::from([row(list, sort.clone(), body)]);
     let number = contact.from.expose();
     if !number.is_empty() {
         rows.insert(row(party_partition(number), sort, contact.id.to_string()));

@@ -1,6 +1,6 @@
 //! One fact, and what it adds to which counters.
 
-use hotline_base::{AgentId, Name, Timestamp};
+use hotline_base::{AgentId, Name, Timestamp, shard, shards};
 use hotline_contact::ContactFact;
 use hotline_routing::agent::{OfferOutcome, StateName};
 use hotline_routing::{AgentFact, AlarmFact};
@@ -76,6 +76,33 @@ pub mod partition {
     pub fn agent(agent: AgentId) -> String {
         format!("report/agent/{agent}")
     }
+}
+
+/// Parts of each list of counters but those of one agent.
+const SHARDS: u8 = 8;
+const OF_ONE_AGENT: &str = "report/agent/";
+/// Rows of one interval in each part: additions to one row wait for each other, and a call and its
+/// agent have facts at the same moment.
+const SPREAD: u128 = 4;
+
+/// Where an increment is added: one of several rows, by the fact that it comes from.
+pub fn place(increment: &Increment, fact: u128) -> (String, String) {
+    let sort = format!("{}!{}", increment.sort, (fact >> 64) % SPREAD + 1);
+    let is_of_one = increment.partition.starts_with(OF_ONE_AGENT);
+    (shard(&increment.partition, if is_of_one { 1 } else { SHARDS }, fact), sort)
+}
+
+/// The partitions in which the counters of a list stand; added up, they are the list's.
+pub fn parts(partition: &str) -> Vec<String> {
+    shards(partition, if partition.starts_with(OF_ONE_AGENT) { 1 } else { SHARDS })
+}
+
+/// Rows of one interval in one part of a list, at most.
+pub const ROWS_PER_INTERVAL: usize = SPREAD as usize + 1;
+
+/// The interval that the sort key of a row of counters names.
+pub fn interval_in(sort: &str) -> &str {
+    sort.split_once('!').map_or(sort, |(interval, _)| interval)
 }
 
 /// What a fact adds to one row of counters.

@@ -6,7 +6,10 @@
 mod fold;
 mod summary;
 
-pub use fold::{EDGES_S, FoldError, INTERVAL_MS, Increment, WAIT_CLASSES, fold, interval_of, partition, sort_of};
+pub use fold::{
+    EDGES_S, FoldError, INTERVAL_MS, Increment, ROWS_PER_INTERVAL, WAIT_CLASSES, fold, interval_in, interval_of,
+    partition, parts, place, sort_of,
+};
 pub use summary::{
     AgentFigures, CounterRow, IntervalFigures, QueueFigures, Summary, TicketFigures, Window, summarise, window,
 };

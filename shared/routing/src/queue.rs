@@ -149,6 +149,22 @@ pub struct QueueConfig {
     /// The queue of the next line of support, to which an agent of this one escalates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_tier: Option<Name>,
+    /// Parts of its lists of waiting contacts and of free agents, 1 to 16: a queue that takes more
+    /// than 100 calls a second needs several. Never lowered, so that nobody is left behind.
+    #[serde(default = "one", skip_serializing_if = "is_whole")]
+    pub shards: u8,
+}
+
+/// The most parts of a queue's lists.
+pub const MAX_SHARDS: u8 = 16;
+
+fn one() -> u8 {
+    1
+}
+
+/// Whether a list of so many parts is not split.
+pub(crate) fn is_whole(shards: &u8) -> bool {
+    *shards <= 1
 }
 
 fn ring_timeout() -> u32 {
@@ -201,6 +217,7 @@ impl QueueConfig {
             thresholds: Vec::new(),
             callback: CallbackPolicy::default(),
             next_tier: None,
+            shards: 1,
         }
     }
 
@@ -234,6 +251,7 @@ impl QueueConfig {
         errors.range("max_waiting", self.max_waiting, 1, 100_000);
         errors.range("max_wait_ms", self.max_wait_ms, 10_000, 86_400_000);
         errors.range("max_per_caller", u32::from(self.max_per_caller), 1, 100);
+        errors.range("shards", u32::from(self.shards), 1, u32::from(MAX_SHARDS));
         errors.needs("required", &self.required, known);
         errors.needs("preferred", &self.preferred, known);
         if self.overflow.len() > 16 {

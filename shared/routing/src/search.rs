@@ -20,7 +20,7 @@
 //! # let _ = (snapshot, decision);
 //! ```
 
-use hotline_base::{IndexRow, Timestamp};
+use hotline_base::{AgentId, ContactId, IndexRow, Timestamp};
 
 use crate::agent::available_partition;
 use crate::available::AvailableAgent;
@@ -30,6 +30,9 @@ use crate::waiting::{WaitingEntry, waiting_partition};
 
 /// Pages read of each side at most: rows beyond are not looked at until those before have gone.
 pub const MAX_PAGES: usize = 20;
+
+/// Pairs that one search may give: each choice still sees half of a full head.
+pub const MAX_PAIRS: usize = HEAD / 2;
 
 /// What a search wants next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,12 +94,23 @@ pub struct Search<'a> {
     column: usize,
     /// Which side was asked for last.
     reads_waiting: bool,
+    /// Pairs taken out.
+    taken: usize,
 }
 
 impl<'a> Search<'a> {
     /// A search in this queue at this moment.
     pub fn new(queue: &'a QueueConfig, now: Timestamp) -> Self {
-        Self { queue, now, waiting: Side::new(), available: Side::new(), row: 0, column: 0, reads_waiting: true }
+        Self {
+            queue,
+            now,
+            waiting: Side::new(),
+            available: Side::new(),
+            row: 0,
+            column: 0,
+            reads_waiting: true,
+            taken: 0,
+        }
     }
 
     /// Takes the rows that were asked for. A row that cannot be read is left out: it stands for
@@ -109,6 +123,21 @@ impl<'a> Search<'a> {
             let page = rows.iter().filter_map(|row| AvailableAgent::from_row(row).ok()).collect();
             self.available.give(&rows, page);
         }
+    }
+
+    /// Takes the pair that was chosen out of what was read, so that [`Self::next`] chooses among the
+    /// others at the same moment, as a new search would once both had left their lists. `false`:
+    /// [`MAX_PAIRS`] were taken, so that too little of the heads is left; search anew.
+    #[must_use]
+    pub fn take(&mut self, contact: ContactId, agent: AgentId) -> bool {
+        self.taken += 1;
+        for page in &mut self.waiting.pages {
+            page.retain(|entry| entry.contact != contact);
+        }
+        for page in &mut self.available.pages {
+            page.retain(|free| free.agent != agent);
+        }
+        self.taken < MAX_PAIRS
     }
 
     /// The next page wanted, or the result.
@@ -170,7 +199,6 @@ mod tests {
     use crate::queue::Selection;
     use crate::skill::Need;
     use crate::waiting::Priority;
-    use hotline_base::{AgentId, ContactId};
     use std::collections::BTreeMap;
 
     fn at(ms: i64) -> Timestamp {
@@ -245,6 +273,46 @@ mod tests {
         let Decision::Match { contact, agent, .. } = decision else { panic!("{decision:?}") };
         assert_eq!((contact, agent), (ContactId::from_u128(500), AgentId::from_u128(700)));
         assert_eq!(reads, 3 + 3, "each page is read once");
+    }
+
+    /// Pairs of one search and of many, each after the last pair had left.
+    #[test]
+    fn a_search_gives_the_pairs_that_one_after_the_other_would_be() {
+        let skills = ["zh", "en", "fr"];
+        for (waits_n, free_n) in [(3, 3), (20, 7), (49, 49), (130, 130), (7, 60)] {
+            let mut waiting: Vec<_> = (0..waits_n).map(|n| waits(&queue(), n, skills[(n * 7 % 3) as usize])).collect();
+            let mut free: Vec<_> = (0..free_n).map(|n| agent(n, skills[(n * n % 3) as usize])).collect();
+            let all = Rows::new(&queue(), &waiting, &free);
+            let queue = queue();
+            let mut search = Search::new(&queue, at(10_000));
+            let mut pairs = Vec::new();
+            loop {
+                match search.next() {
+                    Ask::Read { partition, from, limit } => {
+                        let from = (partition.clone(), from.unwrap_or_default());
+                        let page = all.0.range(from..).take_while(|(k, _)| k.0 == partition).take(limit);
+                        search.give(page.map(|(_, r)| r.clone()).collect());
+                    }
+                    Ask::Done { decision: Decision::Match { contact, agent, .. }, snapshot } => {
+                        assert!(snapshot.waiting.iter().any(|entry| entry.contact == contact));
+                        pairs.push((contact, agent));
+                        if !search.take(contact, agent) {
+                            break;
+                        }
+                    }
+                    Ask::Done { .. } => break,
+                }
+            }
+            assert!(pairs.len() <= MAX_PAIRS && !pairs.is_empty());
+            for (n, pair) in pairs.iter().enumerate() {
+                let (Decision::Match { contact, agent, .. }, _) = Rows::new(&queue, &waiting, &free).run(&queue) else {
+                    panic!("{n} of {waits_n}/{free_n}");
+                };
+                assert_eq!(*pair, (contact, agent), "{n} of {waits_n}/{free_n}");
+                waiting.retain(|entry| entry.contact != contact);
+                free.retain(|other| other.agent != agent);
+            }
+        }
     }
 
     #[test]

@@ -207,6 +207,7 @@ impl Snapshot {
         }
         for entry in &mut waiting {
             entry.caller.clear();
+            entry.shards = 0;
             let waited = entry.waited_ms(self.now);
             for need in entry.required.iter_mut().chain(&mut entry.preferred) {
                 need.level = need.level_after(waited);

@@ -233,6 +233,7 @@ prop_compose! {
             affinity,
             not: not.map(agt).into_iter().collect(),
             caller: "someone".into(),
+            shards: 0,
         }).collect()
     }
 }

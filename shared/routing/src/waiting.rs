@@ -3,7 +3,7 @@
 //! Virtual enqueue time = enqueue time − credit. A credit of five minutes places a contact where
 //! one that came five minutes earlier would be, so that priority and ageing need no re-sorting.
 
-use hotline_base::{AgentId, ContactId, IndexRow, Lang, Name, Timestamp};
+use hotline_base::{AgentId, ContactId, IndexRow, Lang, Name, Timestamp, shard};
 use serde::{Deserialize, Serialize};
 
 use crate::queue::{LanguagePolicy, PriorityMode, QueueConfig};
@@ -63,9 +63,13 @@ pub struct WaitingEntry {
     /// Same text = same caller; for limits per caller. Not a telephone number.
     #[serde(rename = "k", default, skip_serializing_if = "String::is_empty")]
     pub caller: String,
+    /// Parts of the queue's list when the contact came.
+    #[serde(rename = "h", default, skip_serializing_if = "crate::queue::is_whole")]
+    pub shards: u8,
 }
 
-/// Waiting contacts of a queue, first come first.
+/// Waiting contacts of a queue, first come first; in as many parts by contact as the queue's
+/// configuration says.
 pub fn waiting_partition(queue: &Name) -> String {
     format!("waiting/{queue}")
 }
@@ -106,6 +110,7 @@ impl WaitingEntry {
             affinity: None,
             not: Vec::new(),
             caller: String::new(),
+            shards: if queue.shards > 1 { queue.shards } else { 0 },
         }
     }
 
@@ -133,7 +138,7 @@ impl WaitingEntry {
     /// The row under which it is found.
     pub fn row(&self, queue: &Name) -> IndexRow {
         IndexRow {
-            partition: waiting_partition(queue),
+            partition: shard(&waiting_partition(queue), self.shards, self.contact.as_u128()),
             sort: self.sort(),
             // Holds only strings, numbers and lists: it always serialises.
             body: serde_json::to_string(self).unwrap_or_default(),

@@ -5,7 +5,6 @@ use hotline_ports::runner::derived_id;
 use hotline_ports::{Account, Fault, IdentityError, Range};
 use hotline_routing::QueueConfig;
 use hotline_routing::agent::{AgentProfile, Membership};
-use hotline_routing::queue::Selection;
 use hotline_wire::api::Role;
 use md5::Md5;
 use serde::{Deserialize, Serialize};
@@ -13,7 +12,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 use crate::config::{self, Did, Document, Kind, SipUser};
-use crate::{Service, ServiceError, agents};
+use crate::{Service, ServiceError, agents, turns};
 
 /// The digest realm of every phone account.
 pub const REALM: &str = "hotline";
@@ -399,8 +398,8 @@ async fn configure(
     let mut queues = BTreeMap::new();
     for (name, preference) in &work.queues {
         let queue = config::get::<QueueConfig>(service, tenant, Kind::QUEUE, name.as_str()).await?;
-        let selection = queue.map(|doc| doc.body.selection).unwrap_or_default();
-        queues.insert(name.clone(), Membership { preference: *preference, selection });
+        let (selection, shards) = queue.map(|doc| (doc.body.selection, seats(&doc.body))).unwrap_or_default();
+        queues.insert(name.clone(), Membership { preference: *preference, selection, shards });
     }
     let profile = AgentProfile {
         agent: user.agent(),
@@ -416,27 +415,30 @@ async fn configure(
     Ok(())
 }
 
-/// Tells the agents of a queue that it orders its free agents in another way.
+/// The parts of a queue's list of free agents as its agents remember them.
+fn seats(queue: &QueueConfig) -> u8 {
+    if queue.shards > 1 { queue.shards } else { 0 }
+}
+
+/// Tells the agents of a queue that it orders its free agents in another way or keeps them in more
+/// parts, and has the queue looked at when every process knows.
 ///
 /// # Errors
 /// Faults; done again, the rest follows.
-pub async fn follow_selection(
-    service: &Service,
-    tenant: TenantId,
-    queue: &Name,
-    selection: Selection,
-) -> Result<(), ServiceError> {
+pub async fn follow_queue(service: &Service, tenant: TenantId, queue: &QueueConfig) -> Result<(), ServiceError> {
     const PAGE: usize = 100;
+    let (selection, shards) = (queue.selection, seats(queue));
+    turns::look_in(service, tenant, &queue.name, turns::KNOWN_EVERYWHERE).await?;
     let mut after = None;
     loop {
         let page = agents::list(service, tenant, after, PAGE).await?;
-        for listing in page.iter().filter(|listing| listing.queues.contains(queue)) {
+        for listing in page.iter().filter(|listing| listing.queues.contains(&queue.name)) {
             let Some(agent) = agents::get(service, tenant, listing.agent).await? else { continue };
             let mut profile = agent.profile;
-            if let Some(seat) = profile.queues.get_mut(queue)
-                && seat.selection != selection
+            if let Some(seat) = profile.queues.get_mut(&queue.name)
+                && (seat.selection, seat.shards) != (selection, shards)
             {
-                seat.selection = selection;
+                (seat.selection, seat.shards) = (selection, shards);
                 agents::configure(service, tenant, profile).await?;
             }
         }

@@ -4,11 +4,12 @@ use hotline_base::{AgentId, InputId, Name, NodeId, OfferId, TenantId, Timestamp}
 use hotline_contact::{ContactMachine, Event};
 use hotline_ports::Range;
 use hotline_ports::runner::{self, Attempts, derived_input};
-use hotline_routing::agent::{AgentListing, AgentProfile, Requested, agents_partition, staffed_partition};
-use hotline_routing::waiting::waiting_partition;
+use hotline_routing::agent::{
+    AGENTS_SHARDS, AgentListing, AgentProfile, Requested, agents_partition, staffed_partition,
+};
 use hotline_routing::{Agent, AgentInput, AgentMachine, WaitingEntry};
 
-use crate::{Effects, Service, ServiceError, agent_key, contact_key, contacts};
+use crate::{Effects, Service, ServiceError, agent_key, contact_key, contacts, lists};
 
 /// Waiting contacts told at once that a queue's last agent left.
 const MAX_TOLD: usize = 200;
@@ -55,7 +56,7 @@ pub async fn list(
     let from = after.map(|agent| format!("{agent}\u{1}"));
     let range =
         Range { tenant, partition: agents_partition(), from: from.as_deref(), below: None, limit, descending: false };
-    let rows = service.ports.store.rows(range).await?;
+    let rows = lists::rows(service, AGENTS_SHARDS, range).await?;
     Ok(rows.iter().filter_map(|row| serde_json::from_str(&row.body).ok()).collect())
 }
 
@@ -173,8 +174,7 @@ pub(crate) async fn tell_if_unstaffed(
         if !service.ports.store.rows(head(tenant, &staffed, 1)).await?.is_empty() {
             continue;
         }
-        let waiting = waiting_partition(queue);
-        for row in service.ports.store.rows(head(tenant, &waiting, MAX_TOLD)).await? {
+        for row in lists::waiting(service, tenant, queue, MAX_TOLD).await? {
             let Ok(entry) = WaitingEntry::from_row(&row) else {
                 continue;
             };

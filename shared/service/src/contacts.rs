@@ -2,15 +2,15 @@
 
 use hotline_base::{ContactId, IndexRow, InputId, Machine, NodeId, Reject, TenantId};
 use hotline_contact::{
-    CallbackView, Contact, ContactFact, ContactInput, ContactMachine, Event, FlowPin, PartyLeg, TIMER_ANNOUNCE,
-    TIMER_OVERFLOW,
+    CONTACTS_PARTITION, CONTACTS_SHARDS, CallbackView, Contact, ContactFact, ContactInput, ContactMachine, Event,
+    FlowPin, PartyLeg, TIMER_ANNOUNCE, TIMER_OVERFLOW,
 };
 use hotline_ports::runner::{Attempts, Outcome};
 use hotline_ports::{FactRow, Range};
 use hotline_wire::node::CallEvent;
 use std::sync::Arc;
 
-use crate::{Effects, Service, ServiceError, callbacks, contact_key, floor, nodes, setting, views};
+use crate::{Effects, Service, ServiceError, callbacks, contact_key, floor, lists, nodes, setting, views};
 
 /// What a step did.
 pub(crate) struct Stepped {
@@ -56,7 +56,8 @@ pub async fn list(
     limit: usize,
 ) -> Result<Vec<IndexRow>, ServiceError> {
     let range = Range { tenant, partition, from: None, below, limit, descending: true };
-    Ok(service.ports.store.rows(range).await?)
+    let parts = if partition == CONTACTS_PARTITION { CONTACTS_SHARDS } else { 1 };
+    Ok(lists::rows(service, parts, range).await?)
 }
 
 /// Ends a call on a supervisor's behalf.

@@ -6,7 +6,7 @@ mod pushes;
 use hotline_base::{AgentId, ContactId, InputId, Machine, TenantId};
 use hotline_contact::{CallbackEnd, ContactFact, ContactMachine, EndReason, Ending};
 use hotline_flow::Priority as FlowPriority;
-use hotline_ports::runner::derived_input;
+use hotline_ports::runner::{derived_id, derived_input};
 use hotline_ports::{FactRow, Fault};
 use hotline_routing::agent::StateName;
 use hotline_routing::{AgentFact, AgentMachine};
@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 
 use crate::callbacks::Promise;
 use crate::live::Audience;
-use crate::views::HANDLE_PARTITION;
+use crate::views::{HANDLE_PARTITION, handle_sort};
 use crate::{Service, ServiceError, agents, callbacks, contacts, live, thresholds, tickets};
 
 /// The fact's id: its place in its subject's history.
@@ -79,7 +79,8 @@ async fn count(service: &Service, fact: &FactRow) -> Result<(), ServiceError> {
     match hotline_report::fold(&fact.subject.kind, &fact.name, &fact.body, fact.at) {
         Ok(increments) => {
             for add in increments {
-                store.add(tenant, &add.partition, &add.sort, &add.counters, &once).await?;
+                let (partition, sort) = hotline_report::place(&add, derived_id(&[&once]));
+                store.add(tenant, &partition, &sort, &add.counters, &once).await?;
             }
         }
         Err(error) => tracing::error!(fact = once, %error, "fact not counted"),
@@ -89,14 +90,14 @@ async fn count(service: &Service, fact: &FactRow) -> Result<(), ServiceError> {
         && let Ok(ContactFact::AgentLegEnded { queue: Some(queue), talk_ms, .. }) = read(fact)
     {
         let sums = [("talks", 1), ("talk_ms", talk_ms)];
-        store.add(tenant, HANDLE_PARTITION, queue.as_str(), &sums, &once).await?;
+        store.add(tenant, HANDLE_PARTITION, &handle_sort(&queue, &once), &sums, &once).await?;
     }
     // Who wraps up is not free yet.
     if fact.subject.kind == AgentMachine::KIND
         && fact.name == "StateEntered"
         && let Ok(AgentFact::StateEntered { from: StateName::WrapUp, queue: Some(queue), for_ms, .. }) = read(fact)
     {
-        store.add(tenant, HANDLE_PARTITION, queue.as_str(), &[("wrap_ms", for_ms)], &once).await?;
+        store.add(tenant, HANDLE_PARTITION, &handle_sort(&queue, &once), &[("wrap_ms", for_ms)], &once).await?;
     }
     Ok(())
 }

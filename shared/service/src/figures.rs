@@ -1,8 +1,11 @@
 //! Reports read back from the counters that the facts' consumer keeps.
 
+use futures::future::try_join_all;
 use hotline_base::{AgentId, Invalid, Name, TenantId, Timestamp};
 use hotline_ports::Range;
-use hotline_report::{AgentFigures, CounterRow, INTERVAL_MS, Summary, partition, sort_of, summarise};
+use hotline_report::{
+    AgentFigures, CounterRow, INTERVAL_MS, Summary, interval_in, partition, parts, sort_of, summarise,
+};
 use hotline_routing::QueueConfig;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -42,7 +45,27 @@ impl Period {
     }
 }
 
+/// The counters of a list by interval, its parts added up.
 async fn rows(
+    service: &Service,
+    tenant: TenantId,
+    partition: &str,
+    period: Period,
+) -> Result<Vec<CounterRow>, ServiceError> {
+    let parts = parts(partition);
+    let reads = parts.iter().map(|part| rows_of_part(service, tenant, part, period));
+    let mut sums: BTreeMap<Timestamp, BTreeMap<String, i64>> = BTreeMap::new();
+    for row in try_join_all(reads).await?.into_iter().flatten() {
+        let counters = sums.entry(row.start).or_default();
+        for (name, more) in row.counters {
+            let sum = counters.entry(name).or_default();
+            *sum = sum.saturating_add(more);
+        }
+    }
+    Ok(sums.into_iter().map(|(start, counters)| CounterRow { start, counters }).collect())
+}
+
+async fn rows_of_part(
     service: &Service,
     tenant: TenantId,
     partition: &str,
@@ -56,7 +79,8 @@ async fn rows(
         let page = service.ports.store.rows(range).await?;
         let more = page.len() == PAGE;
         for row in &page {
-            let (Ok(start), Ok(body)) = (row.sort.parse(), serde_json::from_str::<BTreeMap<String, Value>>(&row.body))
+            let (Ok(start), Ok(body)) =
+                (interval_in(&row.sort).parse(), serde_json::from_str::<BTreeMap<String, Value>>(&row.body))
             else {
                 tracing::error!(partition, sort = row.sort, "a row of counters cannot be read");
                 continue;

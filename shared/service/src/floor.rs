@@ -16,7 +16,7 @@ use hotline_routing::{Agent, AgentInput, AgentMachine, AgentState, Decision, Que
 use crate::config::{self, Did, Kind, SipUser};
 use crate::matching::{self, Claim, Terms};
 use crate::nodes::{self, PhoneNode};
-use crate::{Effects, Service, ServiceError, agent_key, agents, contact_key, contacts, setting};
+use crate::{Effects, Service, ServiceError, agent_key, agents, contact_key, contacts, lists, setting};
 
 /// How long a colleague's or supervisor's phone rings, milliseconds.
 const LEG_RING_MS: u32 = 20_000;
@@ -234,7 +234,7 @@ async fn best_of(
                 let from = from.as_deref();
                 let range =
                     hotline_ports::Range { tenant, partition: &partition, from, below: None, limit, descending: false };
-                search.give(service.ports.store.rows(range).await?);
+                search.give(lists::rows(service, config.shards, range).await?);
             }
             Ask::Done { decision: Decision::Match { agent, .. }, .. } => return Ok(agent),
             Ask::Done { .. } => {

@@ -11,7 +11,7 @@ use hotline_routing::agent::{available_partition, staffed_partition};
 use hotline_routing::waiting::waiting_partition;
 use serde::{Deserialize, Serialize};
 
-use crate::{Service, ServiceError};
+use crate::{Service, ServiceError, lists, setting};
 
 /// Rows of each list that everybody reads.
 pub(crate) const HEAD: usize = 50;
@@ -74,9 +74,13 @@ pub(crate) async fn read(service: &Service, tenant: TenantId, queue: &Name) -> R
 }
 
 async fn count(service: &Service, tenant: TenantId, queue: &Name) -> Result<Gauge, ServiceError> {
+    let parts = setting::queue(service, tenant, queue).await?.shards;
     let (waiting, free, staffed) = (waiting_partition(queue), available_partition(queue), staffed_partition(queue));
-    let lists =
-        try_join3(sorts(service, tenant, &waiting), sorts(service, tenant, &free), sorts(service, tenant, &staffed));
+    let lists = try_join3(
+        sorts(service, tenant, &waiting, parts),
+        sorts(service, tenant, &free, parts),
+        sorts(service, tenant, &staffed, 1),
+    );
     let (waiting, free, staffed) = lists.await?;
     let long = |list: &Vec<String>| u32::try_from(list.len()).unwrap_or(u32::MAX);
     let gauge = Gauge {
@@ -92,12 +96,12 @@ async fn count(service: &Service, tenant: TenantId, queue: &Name) -> Result<Gaug
     Ok(gauge)
 }
 
-async fn sorts(service: &Service, tenant: TenantId, partition: &str) -> Result<Vec<String>, ServiceError> {
+async fn sorts(service: &Service, tenant: TenantId, partition: &str, parts: u8) -> Result<Vec<String>, ServiceError> {
     let mut found: Vec<String> = Vec::new();
     loop {
         let from = found.last().map(|sort| format!("{sort}\u{1}"));
         let range = Range { tenant, partition, from: from.as_deref(), below: None, limit: PAGE, descending: false };
-        let page = service.ports.store.rows(range).await?;
+        let page = lists::rows(service, parts, range).await?;
         let last = page.len() < PAGE;
         found.extend(page.into_iter().map(|row| row.sort));
         if last || found.len() >= MOST {

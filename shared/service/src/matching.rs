@@ -2,24 +2,29 @@
 //!
 //! Both sides write before they look: a contact its waiting row, an agent its availability rows.
 //! Reads are strongly consistent and the claim is one transaction on both versions, so that no
-//! wake-up is lost and nobody is offered twice.
+//! wake-up is lost and nobody is offered twice. One matcher at a time works on a queue and claims
+//! many pairs at once ([`crate::turns`]).
 
+use futures::future::join_all;
 use hotline_base::{AgentId, ContactId, IndexRow, Name, NodeId, OfferId, RecordingId, Redacted, TenantId, UserId};
 use hotline_contact::{Contact, ContactInput, ContactMachine, Event, PartyLeg, Phase};
 use hotline_flow::run::RingTarget;
 use hotline_ports::Range;
 use hotline_ports::runner::{Attempts, RunError, derived_input};
-use hotline_routing::agent::{AgentListing, NewOffer, OfferOrigin, StateName, agents_partition};
+use hotline_routing::agent::{AGENTS_SHARDS, AgentListing, NewOffer, OfferOrigin, StateName, agents_partition};
 use hotline_routing::callback::CallFirst;
 use hotline_routing::queue::RecordingPolicy;
 use hotline_routing::search::{Ask, Search};
 use hotline_routing::select::Record;
 use hotline_routing::{Agent, AgentInput, AgentMachine, Decision, QueueConfig};
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::nodes::{self, PhoneNode};
-use crate::{Effects, Service, ServiceError, agent_key, callbacks, contact_key, contacts, setting};
+use crate::turns::{self, Hold};
+use crate::{Effects, Service, ServiceError, agent_key, callbacks, contact_key, contacts, lists, setting};
 
-/// Pairs made by one call at most; what is left has its own wake-ups.
+/// Pairs made by one call, about; what is left is looked at by a message.
 const MAX_PAIRS: usize = 50;
 /// Refused claims accepted by one call.
 const MAX_REFUSALS: usize = 20;
@@ -45,64 +50,135 @@ pub(crate) enum Claim {
     AgentGone,
 }
 
-/// Offers contacts of a queue to free agents until nobody fits any more; gives how many.
+/// Offers contacts of a queue to free agents until nobody fits any more, or leaves it to who is at
+/// it already; gives how many were offered.
 ///
 /// # Errors
 /// Faults of the store, after bounded retries.
 pub async fn match_queue(service: &Service, tenant: TenantId, queue: &Name) -> Result<usize, ServiceError> {
+    let present = turns::present(service, tenant, queue).await?;
+    if present.is_taken {
+        if !present.is_asked {
+            turns::look_after(service, tenant, queue).await?;
+        }
+        return Ok(0);
+    }
     let config = setting::queue(service, tenant, queue).await?;
-    let mut made = 0;
-    let mut refused: Vec<AgentId> = Vec::new();
-    let mut refusals = 0;
-    while made < MAX_PAIRS && refusals < MAX_REFUSALS {
-        let Some((snapshot, contact, agent)) = choose(service, tenant, &config, &refused).await? else {
-            break;
+    let mut run = Run { service, tenant, config: &config, made: 0, refusals: 0, refused: BTreeSet::new() };
+    loop {
+        // After a turn this is the look for those who found it taken.
+        let first = run.look().await?;
+        if first.pairs.is_empty() {
+            return Ok(run.made);
+        }
+        if run.is_tired() {
+            turns::look_in(service, tenant, queue, Duration::ZERO).await?;
+            return Ok(run.made);
+        }
+        let Some(turn) = Hold::take(service, tenant, queue).await? else {
+            turns::look_after(service, tenant, queue).await?;
+            return Ok(run.made);
         };
-        match claim(service, tenant, &config, contact, agent, &snapshot).await? {
-            Claim::Made => made += 1,
-            Claim::ContactGone => refusals += 1,
-            Claim::AgentGone => {
-                refusals += 1;
-                refused.push(agent);
+        let done = run.work(first, &turn).await;
+        let left = turn.leave(service).await;
+        done?;
+        left?;
+    }
+}
+
+/// What one look at the heads of a queue found.
+struct Found {
+    pairs: Vec<(Record, ContactId, AgentId)>,
+    /// There may be more.
+    more: bool,
+}
+
+/// One call of [`match_queue`].
+struct Run<'a> {
+    service: &'a Service,
+    tenant: TenantId,
+    config: &'a QueueConfig,
+    made: usize,
+    refusals: usize,
+    /// Who could not be claimed a moment ago is left out for the rest of the call.
+    refused: BTreeSet<String>,
+}
+
+impl Run<'_> {
+    /// Whether it is somebody else's turn: the rest is asked for by a message.
+    fn is_tired(&self) -> bool {
+        self.made >= MAX_PAIRS || self.refusals >= MAX_REFUSALS
+    }
+
+    /// Claims what was found, and what there is after it while the turn lasts.
+    async fn work(&mut self, first: Found, turn: &Hold) -> Result<(), ServiceError> {
+        let mut found = first;
+        loop {
+            let more = found.more;
+            self.claim_all(found).await?;
+            if !more || self.is_tired() || turn.is_over(self.service.now()) {
+                return Ok(());
+            }
+            found = self.look().await?;
+            if found.pairs.is_empty() {
+                return Ok(());
             }
         }
     }
-    Ok(made)
-}
 
-async fn choose(
-    service: &Service,
-    tenant: TenantId,
-    config: &QueueConfig,
-    refused: &[AgentId],
-) -> Result<Option<(Record, ContactId, AgentId)>, ServiceError> {
-    let mut search = Search::new(config, service.now());
-    loop {
-        match search.next() {
-            Ask::Read { partition, from, limit } => {
-                let range = Range {
-                    tenant,
-                    partition: &partition,
-                    from: from.as_deref(),
-                    below: None,
-                    limit,
-                    descending: false,
-                };
-                let mut rows = service.ports.store.rows(range).await?;
-                // An agent who refused the claim a moment ago is not free for this round.
-                for agent in refused {
-                    let id = agent.to_string();
-                    rows.retain(|row| !row.sort.ends_with(&id));
+    /// Who gets whom: the choices that the router makes one after the other.
+    async fn look(&self) -> Result<Found, ServiceError> {
+        let mut search = Search::new(self.config, self.service.now());
+        let mut pairs = Vec::new();
+        loop {
+            match search.next() {
+                Ask::Read { partition, from, limit } => {
+                    let range = Range {
+                        tenant: self.tenant,
+                        partition: &partition,
+                        from: from.as_deref(),
+                        below: None,
+                        limit,
+                        descending: false,
+                    };
+                    let mut rows = lists::rows(self.service, self.config.shards, range).await?;
+                    rows.retain(|row| !row.sort.rsplit('/').next().is_some_and(|id| self.refused.contains(id)));
+                    search.give(rows);
                 }
-                search.give(rows);
-            }
-            Ask::Done { snapshot, decision } => {
-                let Decision::Match { contact, agent, .. } = decision else {
-                    return Ok(None);
-                };
-                return Ok(Some((Record::new(&snapshot, decision), contact, agent)));
+                Ask::Done { snapshot, decision } => {
+                    let Decision::Match { contact, agent, .. } = decision else {
+                        return Ok(Found { pairs, more: false });
+                    };
+                    pairs.push((Record::new(&snapshot, decision), contact, agent));
+                    if !search.take(contact, agent) {
+                        return Ok(Found { pairs, more: true });
+                    }
+                }
             }
         }
+    }
+
+    /// Claims pairs at the same time: they share neither contact nor agent.
+    async fn claim_all(&mut self, found: Found) -> Result<(), ServiceError> {
+        let Self { service, tenant, config, .. } = *self;
+        let claims =
+            found.pairs.iter().map(|(record, contact, agent)| claim(service, tenant, config, *contact, *agent, record));
+        let mut failed = None;
+        for ((_, contact, agent), claim) in found.pairs.iter().zip(join_all(claims).await) {
+            match claim {
+                Ok(Claim::Made) => self.made += 1,
+                Ok(Claim::ContactGone) => {
+                    self.refusals += 1;
+                    self.refused.insert(contact.to_string());
+                }
+                Ok(Claim::AgentGone) => {
+                    self.refusals += 1;
+                    self.refused.insert(agent.to_string());
+                }
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        failed.map_or(Ok(()), Err)
     }
 }
 
@@ -330,7 +406,7 @@ async fn candidates(service: &Service, tenant: TenantId, ring: &Direct) -> Resul
     let range =
         Range { tenant, partition: agents_partition(), from: None, below: None, limit: MAX_DIRECT, descending: false };
     let mut found: Vec<(hotline_base::Timestamp, AgentId)> = Vec::new();
-    for row in service.ports.store.rows(range).await? {
+    for row in lists::rows(service, AGENTS_SHARDS, range).await? {
         let Ok(listing) = serde_json::from_str::<AgentListing>(&row.body) else {
             continue;
         };

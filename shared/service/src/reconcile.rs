@@ -10,10 +10,14 @@
 mod entity;
 mod pairs;
 
-use hotline_base::{AgentId, ContactId, IndexRow, NodeId, TenantId};
-use hotline_contact::{CONTACTS_PARTITION, ContactListing, ContactMachine, GUARD_MS, PhaseName, node_partition};
+use hotline_base::{AgentId, ContactId, IndexRow, NodeId, TenantId, shards, unsharded};
+use hotline_contact::{
+    CONTACTS_PARTITION, CONTACTS_SHARDS, ContactListing, ContactMachine, GUARD_MS, PhaseName, node_partition,
+};
 use hotline_ports::{Fault, Range, runner};
-use hotline_routing::agent::{agents_partition, available_partition, staffed_partition, standby_partition};
+use hotline_routing::agent::{
+    AGENTS_SHARDS, agents_partition, available_partition, staffed_partition, standby_partition,
+};
 use hotline_routing::waiting::waiting_partition;
 use hotline_routing::{AgentMachine, QueueConfig, WaitingEntry};
 use serde::{Deserialize, Serialize};
@@ -166,7 +170,7 @@ async fn page(
     let oldest = run.service.now().plus_ms(-GUARD_MS - 3_600_000);
     let from = match after {
         Some(after) => Some(format!("{after}\u{1}")),
-        None if partition == CONTACTS_PARTITION => Some(format!("{:015}", oldest.as_millis().max(0))),
+        None if unsharded(partition) == CONTACTS_PARTITION => Some(format!("{:015}", oldest.as_millis().max(0))),
         None => None,
     };
     let range = Range { tenant, partition, from: from.as_deref(), below: None, limit, descending: false };
@@ -189,17 +193,17 @@ async fn partitions(
     let mut all = BTreeSet::new();
     for tenant in tenants {
         let queues = config::list::<QueueConfig>(service, tenant, Kind::QUEUE, None, PAGE).await?;
-        let mut add = |partition: String| all.insert((tenant, partition));
-        add(agents_partition().into());
-        add(CONTACTS_PARTITION.into());
+        let mut add = |list: &str, parts: u8| all.extend(shards(list, parts).into_iter().map(|part| (tenant, part)));
+        add(agents_partition(), AGENTS_SHARDS);
+        add(CONTACTS_PARTITION, CONTACTS_SHARDS);
         for node in &nodes {
-            add(node_partition(*node));
+            add(&node_partition(*node), 1);
         }
-        for queue in queues.iter().map(|doc| &doc.body.name) {
-            add(waiting_partition(queue));
-            add(available_partition(queue));
-            add(staffed_partition(queue));
-            add(standby_partition(queue));
+        for QueueConfig { name, shards, .. } in queues.iter().map(|doc| &doc.body) {
+            add(&waiting_partition(name), *shards);
+            add(&available_partition(name), *shards);
+            add(&staffed_partition(name), 1);
+            add(&standby_partition(name), 1);
         }
     }
     Ok(all)
@@ -214,7 +218,7 @@ async fn look(run: &mut Run<'_>, tenant: TenantId, row: &IndexRow) -> Result<(),
             true => WaitingEntry::from_row(row).ok().map(|entry| entry.contact),
             false => last.parse::<ContactId>().ok(),
         };
-        if row.partition == CONTACTS_PARTITION
+        if unsharded(&row.partition) == CONTACTS_PARTITION
             && serde_json::from_str::<ContactListing>(&row.body).is_ok_and(|listing| listing.phase == PhaseName::Ended)
         {
             return Ok(());
@@ -228,7 +232,7 @@ async fn look(run: &mut Run<'_>, tenant: TenantId, row: &IndexRow) -> Result<(),
         let Ok(id) = last.parse::<AgentId>() else { return stray(run, tenant, row).await };
         let key = agent_key(tenant, id);
         if let Some(agent) = entity::check::<AgentMachine>(run, &key, row).await?
-            && row.partition == agents_partition()
+            && unsharded(&row.partition) == agents_partition()
         {
             pairs::agent(run, tenant, &agent).await?;
         }

@@ -4,11 +4,12 @@
 //! Percentages are counted over the present quarter of an hour and the one before it, from the
 //! counters of reports.
 
+use futures::future::try_join_all;
 use hotline_base::{EntityKey, IndexRow, Machine, Name, TenantId, Timestamp};
 use hotline_contact::{ContactFact, ContactMachine};
 use hotline_ports::runner::{Attempts, hand_over};
 use hotline_ports::{FactRow, Range, TimerRow};
-use hotline_report::{INTERVAL_MS, interval_of, partition, sort_of};
+use hotline_report::{INTERVAL_MS, ROWS_PER_INTERVAL, interval_of, partition, sort_of};
 use hotline_routing::alarm::{AlarmMachine, Observe, Observed, OpenAlarm, alarms_partition};
 use hotline_routing::threshold::{MAX_WAITING, Metric};
 use hotline_routing::waiting::waiting_partition;
@@ -16,7 +17,7 @@ use hotline_routing::{QueueConfig, WaitingEntry};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-use crate::{Effects, Service, ServiceError, setting, timers};
+use crate::{Effects, Service, ServiceError, lists, setting, timers};
 
 /// A queue in which much happens is looked at no more often than this, milliseconds.
 const LOOK_EVERY_MS: i64 = 2_000;
@@ -183,7 +184,7 @@ async fn waiting(
         let from = found.last().map(|row| format!("{}\u{1}", row.sort));
         let range =
             Range { tenant, partition: &partition, from: from.as_deref(), below: None, limit, descending: false };
-        let page = service.ports.store.rows(range).await?;
+        let page = lists::of_queue(service, queue, range).await?;
         let more = page.len() == limit;
         found.extend(page);
         if !more || found.len() >= most {
@@ -196,10 +197,13 @@ async fn waiting(
 async fn counters(service: &Service, tenant: TenantId, queue: &Name) -> Result<BTreeMap<String, i64>, ServiceError> {
     let now = service.now();
     let before: Timestamp = interval_of(now).plus_ms(-INTERVAL_MS);
-    let (partition, from) = (partition::queue(queue), sort_of(before));
-    let range = Range { tenant, partition: &partition, from: Some(&from), below: None, limit: 2, descending: false };
+    let from = sort_of(before);
+    let parts = hotline_report::parts(&partition::queue(queue));
+    let limit = 2 * ROWS_PER_INTERVAL;
+    let range = |partition| Range { tenant, partition, from: Some(&from), below: None, limit, descending: false };
+    let pages = try_join_all(parts.iter().map(|part| service.ports.store.rows(range(part)))).await?;
     let mut sums: BTreeMap<String, i64> = BTreeMap::new();
-    for row in service.ports.store.rows(range).await? {
+    for row in pages.into_iter().flatten() {
         let read: BTreeMap<String, i64> = serde_json::from_str(&row.body).unwrap_or_default();
         for (name, more) in read {
             let sum = sums.entry(name).or_default();

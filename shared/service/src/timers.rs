@@ -7,7 +7,7 @@ use hotline_ports::{Commit, CommitError, Fault, Range, TimerRow};
 use hotline_routing::{AgentInput, AgentMachine, AlarmMachine};
 use hotline_ticket::{TicketInput, TicketMachine};
 
-use crate::{Effects, Service, ServiceError, contacts, nodes, thresholds};
+use crate::{Effects, Service, ServiceError, contacts, matching, nodes, thresholds, turns};
 
 /// The sweep hands over what is due within this time, milliseconds: a minute and some.
 const AHEAD_MS: i64 = 75_000;
@@ -61,6 +61,10 @@ async fn watermark(service: &Service) -> Result<Option<Timestamp>, ServiceError>
 pub async fn handle(service: &Service, body: &str) -> Result<(), ServiceError> {
     if nodes::is_check(body) {
         nodes::check_leases(service).await?;
+        return Ok(());
+    }
+    if let Some((tenant, queue)) = turns::asked(body) {
+        matching::match_queue(service, tenant, &queue).await?;
         return Ok(());
     }
     let timer: TimerRow = serde_json::from_str(body)

@@ -1,10 +1,11 @@
 //! A queue as callers see it: who serves it, who waits, how long it may take.
 
 use futures::future::try_join4;
-use hotline_base::{ContactId, Name, TenantId};
+use hotline_base::{ContactId, IndexRow, Name, TenantId};
 use hotline_contact::{Contact, Place, caller_key, party_partition};
 use hotline_flow::run::QueueView;
 use hotline_ports::Range;
+use hotline_ports::runner::derived_id;
 use hotline_routing::WaitingEntry;
 use hotline_routing::agent::{available_partition, staffed_partition};
 use hotline_routing::estimate::{HandleTime, estimate_ms};
@@ -12,12 +13,14 @@ use hotline_routing::waiting::waiting_partition;
 use std::collections::BTreeMap;
 
 use crate::gauge::{self, Gauge, HEAD};
-use crate::{Service, ServiceError, contacts};
+use crate::{Service, ServiceError, contacts, lists, setting};
 
 /// Contacts of one caller looked at where the queue is too long to look through.
 const LATEST: usize = 12;
 /// Sums of talk times by queue, for the estimate of waits.
 pub(crate) const HANDLE_PARTITION: &str = "handle-time";
+/// Rows that hold the sums of one queue.
+const HANDLE_ROWS: usize = 8;
 
 /// What was seen of a queue.
 pub(crate) struct Seen {
@@ -41,10 +44,11 @@ pub(crate) async fn queue_view(
     let (waiting, available) = (waiting_partition(queue), available_partition(queue));
     let staffed = staffed_partition(queue);
     let all = |partition| Range { tenant, partition, from: None, below: None, limit: HEAD, descending: false };
-    let handle = Range { from: Some(queue.as_str()), limit: 1, ..all(HANDLE_PARTITION) };
+    let handle = Range { from: Some(queue.as_str()), limit: HANDLE_ROWS + 1, ..all(HANDLE_PARTITION) };
+    let parts = setting::queue(service, tenant, queue).await?.shards;
     let (waiting, available, staffed, handle) = try_join4(
-        store.rows(all(&waiting)),
-        store.rows(all(&available)),
+        lists::rows(service, parts, all(&waiting)),
+        lists::rows(service, parts, all(&available)),
         store.rows(all(&staffed)),
         store.rows(handle),
     )
@@ -79,8 +83,7 @@ pub(crate) async fn queue_view(
             entries.iter().filter(same).count() as u32
         }
     };
-    let handle = handle.first().filter(|row| row.sort == queue.as_str());
-    let handle = handle.map_or_else(HandleTime::default, |row| handle_time(&row.body));
+    let handle = handle_time(handle.iter().filter(|row| handle_queue(&row.sort) == queue.as_str()));
     let (staffed, free) = (count(staffed.len(), gauge.staffed), count(available.len(), gauge.free));
     let view = QueueView {
         staffed,
@@ -115,8 +118,25 @@ async fn waits_of(
     Ok(waiting)
 }
 
-fn handle_time(counters: &str) -> HandleTime {
-    let sums: BTreeMap<String, i64> = serde_json::from_str(counters).unwrap_or_default();
+/// Where a fact adds to a queue's sums of talk times: in one of several rows beside each other,
+/// because additions to one row wait for each other.
+pub(crate) fn handle_sort(queue: &Name, fact: &str) -> String {
+    format!("{queue}!{}", derived_id(&[fact]) % HANDLE_ROWS as u128 + 1)
+}
+
+fn handle_queue(sort: &str) -> &str {
+    sort.split_once('!').map_or(sort, |(queue, _)| queue)
+}
+
+fn handle_time<'a>(rows: impl Iterator<Item = &'a IndexRow>) -> HandleTime {
+    let mut sums: BTreeMap<String, i64> = BTreeMap::new();
+    for row in rows {
+        let counters: BTreeMap<String, i64> = serde_json::from_str(&row.body).unwrap_or_default();
+        for (name, more) in counters {
+            let sum = sums.entry(name).or_default();
+            *sum = sum.saturating_add(more);
+        }
+    }
     let sum = |name: &str| sums.get(name).copied().unwrap_or(0);
     match sum("talks") {
         talks if talks > 0 => HandleTime {

@@ -2,7 +2,7 @@
 
 use futures::{StreamExt, TryStreamExt, stream};
 use hotline_base::{AgentId, ContactId, EntityKey, FieldError, Invalid, Lang, Name, TenantId, Timestamp};
-use hotline_contact::{CONTACTS_PARTITION, ContactFact, LeftQueue};
+use hotline_contact::{CONTACTS_PARTITION, CONTACTS_SHARDS, ContactFact, LeftQueue};
 use hotline_ports::{FactRow, Range};
 use hotline_routing::agent::StateName;
 use hotline_routing::whatif::{
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use crate::config::{self, Kind};
-use crate::{Service, ServiceError, agent_key, agents, contact_key};
+use crate::{Service, ServiceError, agent_key, agents, contact_key, lists};
 
 /// Calls of one comparison at most; the first ones of the period are taken.
 pub const MAX_CALLS: usize = 5_000;
@@ -157,7 +157,7 @@ async fn arrived(
             limit: PAGE,
             descending: false,
         };
-        let rows = service.ports.store.rows(range).await?;
+        let rows = lists::rows(service, CONTACTS_SHARDS, range).await?;
         let ids = rows.iter().filter_map(|row| row.sort.rsplit('/').next()?.parse::<ContactId>().ok());
         found.extend(ids);
         if found.len() > MAX_CALLS {

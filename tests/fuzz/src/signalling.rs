@@ -1,7 +1,8 @@
 //! Messages and descriptions, one at a time.
 
-use hotline_rtp::api::Law;
-use hotline_session::sdp::{self, Local};
+use hotline_rtp::api::Codec;
+use hotline_rtp::ice::{self, IceCredentials};
+use hotline_session::sdp::{self, Local, LocalSecurity, LocalWeb, PeerSecurity, Setup};
 use hotline_sip::api::{Output, Path, Transport};
 use hotline_sip::{Endpoint, EndpointConfig, Frame, Framer, inspect, shard_of};
 use std::time::Instant;
@@ -33,7 +34,7 @@ pub fn sip(data: &[u8]) {
     assert!(framed <= data.len());
 }
 
-/// One datagram of STUN on the SIP port; half of the time its front is made right.
+/// One datagram of STUN, on the SIP port and at a browser's leg; half of the time its front is made right.
 pub fn stun(data: &[u8]) {
     let mut datagram = data.to_vec();
     if let [mode, rest @ ..] = data
@@ -45,6 +46,10 @@ pub fn stun(data: &[u8]) {
     }
     let remote = if data.len().is_multiple_of(2) { "192.0.2.7:4711" } else { "[2001:db8::7]:4711" };
     let (Ok(local), Ok(remote)) = ("192.0.2.1:5060".parse(), remote.parse()) else { return };
+    // Nobody guesses the password: whatever passes would be a hole.
+    let node = IceCredentials::derive(b"node", 0);
+    assert!(ice::check(&datagram, &node, "brow").is_err());
+    assert!(ice::answered(&datagram, [1; 12], &node).is_none());
     let mut endpoint = Endpoint::new(EndpointConfig::new("fuzz"), [7; 32]);
     let path = Path { transport: Transport::Udp, local, remote, connection: 0 };
     endpoint.handle_packet(Instant::now(), path, &datagram);
@@ -62,18 +67,28 @@ pub fn stun(data: &[u8]) {
 /// A session description: what is understood can be answered, and the answer is understood.
 pub fn sdp(data: &[u8]) {
     let Ok(description) = sdp::parse(data) else { return };
-    assert!(!description.laws.is_empty());
+    assert!(!description.codecs.is_empty());
     let Ok(rtp) = "192.0.2.1:20000".parse() else { return };
-    let local = Local { rtp, session: 1, version: 1 };
-    for law in [Law::Mu, Law::A] {
-        let Some(law) = description.choose(Some(law)) else { continue };
-        let answer = sdp::answer(&local, &description, law);
+    let security = match &description.security {
+        PeerSecurity::Plain => LocalSecurity::Plain,
+        PeerSecurity::Keys(key) => LocalSecurity::Keys(vec![key.clone()]),
+        PeerSecurity::Web(web) => LocalSecurity::Web(Box::new(LocalWeb {
+            credentials: web.credentials.clone(),
+            fingerprint: web.fingerprint,
+            setup: Setup::Passive,
+        })),
+    };
+    let local = Local { rtp, session: 1, version: 1, security };
+    for codec in description.codecs.iter().map(|format| format.codec) {
+        assert_eq!(description.choose(Some(codec)), Some(codec));
+        let answer = sdp::answer(&local, &description, codec);
         let read = sdp::parse(&answer);
         assert!(read.is_ok(), "{read:?}: {}", String::from_utf8_lossy(&answer));
         if let Ok(read) = read {
-            assert_eq!((read.laws.as_slice(), read.rtp), (&[law][..], rtp));
+            let codecs: Vec<Codec> = read.codecs.iter().map(|format| format.codec).collect();
+            assert_eq!((codecs, read.rtp), (vec![codec], rtp));
             assert_eq!(read.sections.len(), description.sections.len());
         }
-        let _ = description.remote(law, true);
+        let _ = description.remote(codec, true);
     }
 }

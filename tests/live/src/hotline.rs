@@ -151,10 +151,15 @@ impl Hotline {
     /// An API session of the `nth` user with a role.
     pub fn session(&self, role: &str, nth: usize) -> Result<Session> {
         let user = self.user(role, nth)?;
+        let text = |name: &str| user[name].as_str().with_context(|| format!("a {role} without {name}"));
+        self.sign_in(text("name")?, text("password")?)
+    }
+
+    /// An API session of anybody.
+    pub fn sign_in(&self, name: &str, password: &str) -> Result<Session> {
         let mut session =
             Session { base: self.endpoints["api"].as_str().unwrap_or_default().to_owned(), token: String::new() };
-        let answer =
-            session.send("POST", "/v1/sign-in", Some(&json!({"name": user["name"], "password": user["password"]})))?;
+        let answer = session.send("POST", "/v1/sign-in", Some(&json!({"name": name, "password": password})))?;
         session.token = answer.body["id_token"].as_str().context("no id_token")?.to_owned();
         Ok(session)
     }

@@ -73,12 +73,13 @@ impl Drop for Flood {
 }
 
 fn source(number: u16) -> io::Result<UdpSocket> {
-    let [high, low] = number.to_be_bytes();
+    // None is the same as another, and none is 127.66.0.0.
+    let [high, low] = number.saturating_add(1).to_be_bytes();
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     // What comes back is dropped by the kernel.
     socket.set_recv_buffer_size(4_096)?;
-    socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 66, high, low.max(1)), 0)).into())?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 66, high, low), 0)).into())?;
     Ok(socket.into())
 }
 
@@ -119,7 +120,7 @@ fn run(kind: Kind, to: SocketAddrV4, sockets: &[UdpSocket], per_s: u64, stop: &A
     let mut targets = [to; BATCH];
     while !stop.load(Ordering::Relaxed) {
         let due = (begin.elapsed().as_micros() as u64).saturating_mul(per_s) / 1_000_000;
-        while number < due {
+        while number < due && !stop.load(Ordering::Relaxed) {
             let count = BATCH.min((due - number) as usize);
             for index in 0..count {
                 targets[index] = packet(kind, to, number + index as u64, &mut packets[index]);

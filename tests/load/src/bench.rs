@@ -121,7 +121,7 @@ impl Bench {
     }
 
     /// One millisecond: everything due is done, then the tool sleeps to the next one.
-    fn step(&mut self) -> u64 {
+    pub(crate) fn step(&mut self) -> u64 {
         let now = self.now_ms();
         self.sip.tick(now);
         self.rtp.tick(now);
@@ -178,7 +178,7 @@ impl Bench {
         streams
     }
 
-    fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.sip.reset();
         self.rtp.clear();
     }

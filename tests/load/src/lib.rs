@@ -7,4 +7,5 @@ pub mod process;
 pub mod report;
 pub mod rtp;
 pub mod sip;
+pub mod soak;
 pub mod yardstick;

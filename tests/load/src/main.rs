@@ -12,7 +12,9 @@ use hotline_load::process::{Subject, answers_options};
 use hotline_load::report::table;
 use hotline_load::rtp::{Rtp, udp_floor_us};
 use hotline_load::sip::Sip;
+use hotline_load::soak::soak;
 use hotline_load::yardstick::{Rtpengine, kamailio};
+use serde::Serialize;
 
 /// What to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -31,6 +33,8 @@ enum Scenario {
     Queue,
     /// Calls while the node is flooded; only where asked for.
     Attack,
+    /// Constant churn for long; only where asked for.
+    Soak,
     /// rtpengine and Kamailio.
     Yardstick,
 }
@@ -69,6 +73,15 @@ struct Options {
     /// Hostile packets a second.
     #[arg(long, default_value_t = 20_000)]
     attack_rate: u64,
+    /// Minutes of the soak.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=10_080))]
+    minutes: u64,
+    /// Draws the calls of the soak: the same seed, the same calls.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Where the node tells its own figures.
+    #[arg(long, default_value = "127.0.0.1:9060")]
+    http: SocketAddr,
     /// JSON lines are appended here as well.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -89,19 +102,21 @@ struct Runs {
 impl Runs {
     fn add(&mut self, subject: &str, mut row: Row) -> Result<()> {
         row.subject = subject.into();
-        let line = serde_json::to_string(&row)?;
-        println!("{line}");
-        if let Some(path) = &self.json {
-            let mut file = OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(path)
-                .with_context(|| format!("{}", path.display()))?;
-            writeln!(file, "{line}")?;
-        }
+        write_line(self.json.as_deref(), &row)?;
         self.rows.push(row);
         Ok(())
     }
+}
+
+/// Prints a JSON line and appends it to a file.
+fn write_line(path: Option<&Path>, line: &impl Serialize) -> Result<()> {
+    let line = serde_json::to_string(line)?;
+    println!("{line}");
+    if let Some(path) = path {
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        writeln!(file.with_context(|| format!("{}", path.display()))?, "{line}")?;
+    }
+    Ok(())
 }
 
 fn main() -> Result<()> {
@@ -147,6 +162,17 @@ fn main() -> Result<()> {
         if wants(Scenario::Queue) {
             let row = bench.queue(500, 10_000, 3_000);
             runs.add("node", row)?;
+        }
+        if wants(Scenario::Soak) {
+            let level = options.bridged.first().copied().unwrap_or(100);
+            let verdict =
+                soak(&mut bench, &node, loopback(options.http)?, (options.minutes, level, options.seed), |line| {
+                    if let Err(error) = write_line(options.json.as_deref(), line) {
+                        eprintln!("{error:#}");
+                    }
+                });
+            write_line(options.json.as_deref(), &verdict)?;
+            anyhow::ensure!(verdict.ok, "the soak found: {}", verdict.faults.join("; "));
         }
         node.stop();
     }

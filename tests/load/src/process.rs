@@ -1,5 +1,6 @@
 //! The system under test: started, watched from outside through `/proc`, stopped.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::net::UdpSocket;
 use std::path::Path;
@@ -75,6 +76,25 @@ impl Subject {
             line.and_then(|line| line.split_whitespace().next()).and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0)
         };
         self.processes().into_iter().map(resident).sum()
+    }
+
+    /// Open descriptors, and how many of them are UDP sockets.
+    pub fn descriptors(&self) -> (u64, u64) {
+        let inodes = |table: &str| -> Vec<String> {
+            let text = fs::read_to_string(table).unwrap_or_default();
+            text.lines().skip(1).filter_map(|line| line.split_whitespace().nth(9).map(str::to_string)).collect()
+        };
+        let udp: HashSet<String> =
+            ["/proc/net/udp", "/proc/net/udp6"].into_iter().flat_map(inodes).map(|n| format!("socket:[{n}]")).collect();
+        let (mut all, mut ports) = (0, 0);
+        for pid in self.processes() {
+            for entry in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
+                all += 1;
+                let target = fs::read_link(entry.path()).unwrap_or_default();
+                ports += u64::from(target.to_str().is_some_and(|text| udp.contains(text)));
+            }
+        }
+        (all, ports)
     }
 
     /// Asks it to stop and waits.

@@ -39,6 +39,7 @@ struct Stream {
     sequence: u16,
     timestamp: u32,
     speaks: bool,
+    measured: bool,
     phase: u64,
     sent: u32,
     received: u32,
@@ -151,6 +152,7 @@ impl Rtp {
             sequence: random as u16,
             timestamp: random.rotate_left(9),
             speaks,
+            measured: true,
             phase,
             sent: 0,
             received: 0,
@@ -169,6 +171,13 @@ impl Rtp {
         if let Some(stream) = self.streams.remove(&id) {
             self.by_source.remove(&(stream.to.port(), stream.side == Side::Agent));
             self.phases[stream.phase as usize].retain(|other| *other != id);
+        }
+    }
+
+    /// Whether packets that a stream sends from now on are measured while an interval runs.
+    pub fn measure(&mut self, id: StreamId, measured: bool) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.measured = measured;
         }
     }
 
@@ -217,9 +226,9 @@ impl Rtp {
         self.window = 0;
     }
 
-    /// Packets that all streams together send in a second.
+    /// Packets that all measured streams together send in a second.
     pub fn rate_per_s(&self) -> u64 {
-        self.streams.values().filter(|stream| stream.speaks).count() as u64 * 50
+        self.streams.values().filter(|stream| stream.speaks && stream.measured).count() as u64 * 50
     }
 
     /// Ends all streams.
@@ -290,7 +299,9 @@ impl Rtp {
             packet[4..8].copy_from_slice(&stream.timestamp.to_be_bytes());
             packet[8..12].copy_from_slice(&stream.ssrc.to_be_bytes());
             packet[12..16].copy_from_slice(&MAGIC.to_be_bytes());
-            packet[16..20].copy_from_slice(&self.window.to_be_bytes());
+            let window = if stream.measured { self.window } else { 0 };
+            packet[16..20].copy_from_slice(&window.to_be_bytes());
+            self.sent += u64::from(window > 0);
             packet[20..24].copy_from_slice(&id.to_be_bytes());
             targets[count] = stream.to;
             count += 1;
@@ -337,9 +348,6 @@ impl Rtp {
             let done = unsafe { libc::sendmmsg(socket, &raw mut headers[sent], (count - sent) as u32, 0) };
             // An ICMP answer to an earlier packet is reported here once; the packet itself is not sent.
             sent += done.max(1) as usize;
-        }
-        if self.window > 0 {
-            self.sent += count as u64;
         }
     }
 

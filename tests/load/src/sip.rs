@@ -67,6 +67,8 @@ struct AgentCall {
     to: String,
     target: String,
     ended: bool,
+    /// It was over when others were dropped last.
+    old: bool,
 }
 
 /// The SIP side of the load tool.
@@ -79,6 +81,8 @@ pub struct Sip {
     rtp_ports: [u16; 2],
     run: u32,
     pub calls: Vec<Call>,
+    /// All before it are over and forgotten.
+    first_open: usize,
     agent_calls: HashMap<String, AgentCall>,
     pub answered: Vec<Answered>,
     /// Call-IDs of agents' calls that ended.
@@ -151,6 +155,7 @@ impl Sip {
             rtp_ports,
             run: 0,
             calls: Vec::new(),
+            first_open: 0,
             agent_calls: HashMap::new(),
             answered: Vec::new(),
             agent_ended: Vec::new(),
@@ -163,6 +168,7 @@ impl Sip {
     pub fn reset(&mut self) {
         self.run += 1;
         self.calls.clear();
+        self.first_open = 0;
         self.agent_calls.clear();
         self.answered.clear();
         self.agent_ended.clear();
@@ -263,7 +269,7 @@ impl Sip {
     }
 
     fn repeat(&mut self, now_ms: u64) {
-        for call in &mut self.calls {
+        for call in self.calls.iter_mut().skip(self.first_open) {
             if !matches!(call.state, State::Inviting | State::Ending) || now_ms < call.next_repeat_ms {
                 continue;
             }
@@ -423,6 +429,7 @@ impl Sip {
                     to: header(&response, "To").unwrap_or_default().to_string(),
                     target: header(message, "Contact").map(uri).unwrap_or_default().to_string(),
                     ended: false,
+                    old: false,
                     response,
                 };
                 self.agent_calls.insert(id, call);
@@ -444,6 +451,20 @@ impl Sip {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Drops what was kept of a call that is over, for repetitions: of this one, and of agents'
+    /// calls that ended long before.
+    pub fn forget(&mut self, index: usize) {
+        if let Some(call) = self.calls.get_mut(index) {
+            (call.request, call.to, call.target) = Default::default();
+        }
+        while self.calls.get(self.first_open).is_some_and(|call| call.request.is_empty() && call.target.is_empty()) {
+            self.first_open += 1;
+        }
+        if index % 1_000 == 999 {
+            self.agent_calls.retain(|_, call| !call.ended || !std::mem::replace(&mut call.old, true));
         }
     }
 

@@ -7,16 +7,16 @@
 //! is under way any more is checked where only timers are left.
 
 mod check;
+mod held;
 mod people;
 mod world;
 
 use std::collections::{HashSet, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use world::World;
 
 /// How large the world is, and how often the rare things may happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Size {
     /// Calls that come.
     pub contacts: usize,
@@ -67,7 +67,7 @@ impl Size {
         Self { agents: 2, repeats: 0, lapses: 0, crashes: 0, advances: 1, ..Self::smallest() }
     }
 
-    /// Two of each: claims cross.
+    /// Two of each: claims cross, a matcher dies, a caller hangs up. Small enough to be explored whole.
     pub fn two_of_each() -> Self {
         Self {
             contacts: 2,
@@ -76,20 +76,26 @@ impl Size {
             refusals: 0,
             lapses: 0,
             repeats: 0,
-            deaths: 0,
+            deaths: 1,
             crashes: 0,
             advances: 0,
-            max_states: 400_000,
+            max_states: 1_000_000,
         }
     }
 
+    /// Two of each, and an effect is carried out twice or late. Small enough to be explored whole.
+    pub fn two_of_each_twice() -> Self {
+        Self { hang_ups: 0, repeats: 1, ..Self::two_of_each() }
+    }
+
     /// The worlds of a full exploration, with their names.
-    pub fn all() -> [(&'static str, Size); 4] {
+    pub fn all() -> [(&'static str, Size); 5] {
         [
             ("one call, one agent", Self::smallest()),
             ("two calls, one agent", Self::two_calls()),
             ("one call, two agents", Self::two_agents()),
             ("two calls, two agents", Self::two_of_each()),
+            ("the same with repeats", Self::two_of_each_twice()),
         ]
     }
 }
@@ -127,7 +133,7 @@ pub struct Explored {
 /// shortest way to it.
 pub fn explore(size: Size, flaw: Flaw) -> Explored {
     let first = World::new(size, flaw);
-    let mut seen: HashSet<u128> = HashSet::from([hash(&first)]);
+    let mut seen: HashSet<u128> = HashSet::from([first.hash()]);
     let mut told = Explored { states: 1, edges: 0, depth: 0, quiet: 0, complete: true, violation: None };
     // Each state by its number: where it was come from, and by what.
     let mut ways: Vec<(usize, String)> = vec![(0, String::new())];
@@ -150,7 +156,7 @@ pub fn explore(size: Size, flaw: Flaw) -> Explored {
                 told.violation = Some((wrong, way));
                 return told;
             }
-            if !seen.insert(hash(&after)) {
+            if !seen.insert(after.hash()) {
                 continue;
             }
             told.states += 1;
@@ -164,16 +170,4 @@ pub fn explore(size: Size, flaw: Flaw) -> Explored {
         }
     }
     told
-}
-
-/// 128 bits: with a million states two of them meet once in 10^26 explorations.
-fn hash(world: &World) -> u128 {
-    let text = world.canonical();
-    let half = |salt: u8| {
-        let mut hasher = DefaultHasher::new();
-        salt.hash(&mut hasher);
-        text.hash(&mut hasher);
-        hasher.finish()
-    };
-    (u128::from(half(1)) << 64) | u128::from(half(2))
 }

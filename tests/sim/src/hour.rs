@@ -38,7 +38,12 @@ use prices::{COLD_START_MS, SCALE_PER_10_S};
 use report::Counts;
 
 const TENANT: TenantId = TenantId::from_u128(1);
+/// The node of what is measured alone.
 const NODE: NodeId = NodeId::from_u128(7);
+/// Calls at the same time that one node carries.
+const CALLS_PER_NODE: u64 = 500;
+/// A queue that takes more calls a second than this keeps its lists in several parts.
+const WHOLE_QUEUE_PER_S: f64 = 100.0;
 const DID: &str = "+861012345678";
 /// Agents come within this, milliseconds; calls begin after it.
 const MORNING_MS: i64 = 60_000;
@@ -83,6 +88,22 @@ impl HourPlan {
         }
     }
 
+    /// Nodes that carry the calls.
+    fn nodes(&self) -> u64 {
+        self.agents.div_ceil(CALLS_PER_NODE).max(1)
+    }
+
+    /// The node that the n-th call or phone is at.
+    fn node(&self, n: u64) -> NodeId {
+        NodeId::from_u128(NODE.as_u128() + u128::from(n % self.nodes()))
+    }
+
+    /// Parts of the lists of a queue that gets so many of 100 calls.
+    fn shards(&self, share: u64) -> u8 {
+        let per_s = self.burst_per_s * share as f64 / 100.0;
+        if per_s > WHOLE_QUEUE_PER_S { (per_s / WHOLE_QUEUE_PER_S).ceil() as u8 + 1 } else { 1 }
+    }
+
     /// When each call comes, milliseconds after the first moment.
     fn arrivals(&self, rng: &mut Rng) -> Vec<i64> {
         let mut all = Vec::new();
@@ -123,7 +144,7 @@ pub(crate) enum Happening {
     TalkEnds(ContactId, hotline_base::OfferId),
     GivesUp(ContactId),
     AskAgain(ContactId),
-    Alive,
+    Alive(u64),
     Minute,
 }
 
@@ -237,13 +258,14 @@ impl Hour {
 
     /// The tenant, its queues, its flow, its people.
     pub(crate) fn fill(&mut self) -> Result<(), String> {
-        let (service, agents) = (self.service.clone(), self.plan.agents);
+        let (service, plan) = (self.service.clone(), self.plan);
         let filled = async move {
-            for (queue, _) in QUEUES {
+            for (queue, share) in QUEUES {
                 let mut config = QueueConfig::new(name(queue));
                 config.wrap_up_ms = 20_000;
                 config.max_waiting = 100_000;
                 config.max_per_caller = 100;
+                config.shards = plan.shards(share);
                 config.recording = hotline_routing::queue::RecordingPolicy::Never;
                 config::put(&service, TENANT, Kind::QUEUE, queue, &config, None, "hour").await?;
                 let text = calls::FLOW.replace("QUEUE", queue);
@@ -252,8 +274,8 @@ impl Hour {
                 let number = format!("{DID}{}", &queue[..1]);
                 config::put(&service, TenantId::PLATFORM, Kind::DID, &number, &did, None, "hour").await?;
             }
-            for n in 0..agents {
-                agents::configure(&service, TENANT, profile(n)).await?;
+            for n in 0..plan.agents {
+                agents::configure(&service, TENANT, profile(n, &plan)).await?;
             }
             Ok::<_, ServiceError>(())
         };
@@ -282,7 +304,9 @@ impl Hour {
         for (n, ms) in plan.arrivals(&mut self.rng).into_iter().enumerate() {
             self.at(start.plus_ms(ms), Happening::Dials(n as u64));
         }
-        self.after(0, Happening::Alive);
+        for n in 0..plan.nodes() {
+            self.after(n as i64 * 97, Happening::Alive(n));
+        }
         self.after(7_000, Happening::Minute);
     }
 
@@ -333,9 +357,10 @@ impl Hour {
         match happening {
             Happening::AgentComes(n) => {
                 let expires = Some(self.clock.now().plus_ms(3_600_000));
+                let node = self.plan.node(n / 7);
                 self.spawn(Function::Directory, async move {
                     let agent = agent_id(n);
-                    let input = DirectoryInput::Registered { tenant: TENANT, agent, node: NODE, expires };
+                    let input = DirectoryInput::Registered { tenant: TENANT, agent, node, expires };
                     if let Err(error) = directory::handle(&service, input).await {
                         return Done::Other(Err(error));
                     }
@@ -347,10 +372,10 @@ impl Hour {
                 self.counts.messages += 1;
                 self.spawn(Function::Timers, async move { Done::Other(timers::handle(&service, &body).await) });
             }
-            Happening::Alive => {
+            Happening::Alive(n) => {
                 let input = DirectoryInput::NodeAlive {
-                    node: NODE,
-                    sip_address: "10.0.0.1:5060".into(),
+                    node: self.plan.node(n),
+                    sip_address: format!("10.0.0.{}:5060", n + 1),
                     calls: 0,
                     draining: false,
                     expires: self.clock.now().plus_ms(15_000),
@@ -358,7 +383,7 @@ impl Hour {
                 };
                 let work = async move { Done::Other(directory::handle(&service, input).await.map(drop)) };
                 self.spawn(Function::Directory, work);
-                self.after(5_000, Happening::Alive);
+                self.after(5_000, Happening::Alive(n));
             }
             Happening::Minute => {
                 self.spawn(Function::Sweep, async move {
@@ -495,7 +520,7 @@ impl Hour {
     }
 }
 
-pub(crate) fn profile(n: u64) -> AgentProfile {
+pub(crate) fn profile(n: u64, plan: &HourPlan) -> AgentProfile {
     // Each serves one queue; one in ten helps out in the next one.
     let place = n % 100;
     let mut sum = 0;
@@ -505,13 +530,17 @@ pub(crate) fn profile(n: u64) -> AgentProfile {
     });
     let mine = mine.unwrap_or(0);
     let mut queues = BTreeMap::new();
-    if let Some((queue, _)) = QUEUES.get(mine) {
-        queues.insert(name(queue), Membership::default());
+    let seat = |share, preference| {
+        let shards = plan.shards(share);
+        Membership { preference, shards: if shards > 1 { shards } else { 0 }, ..Membership::default() }
+    };
+    if let Some((queue, share)) = QUEUES.get(mine) {
+        queues.insert(name(queue), seat(*share, 0));
     }
     if n % 10 == 3
-        && let Some((other, _)) = QUEUES.get((mine + 1) % QUEUES.len())
+        && let Some((other, share)) = QUEUES.get((mine + 1) % QUEUES.len())
     {
-        queues.insert(name(other), Membership { preference: 1, ..Membership::default() });
+        queues.insert(name(other), seat(*share, 1));
     }
     AgentProfile {
         agent: agent_id(n),

@@ -1,7 +1,7 @@
 //! What must hold after every commit: a second, typed picture of the tables, kept from the
 //! commits alone and compared with what the machines derive.
 
-use hotline_base::{AgentId, EntityKey, IndexRow, Machine, OfferId, TenantId, Timestamp};
+use hotline_base::{AgentId, EntityKey, IndexRow, Machine, OfferId, TenantId, Timestamp, unsharded};
 use hotline_contact::{Contact, ContactMachine, Phase};
 use hotline_ports::{Commit, FactRow, TimerRow};
 use hotline_routing::{Agent, AgentMachine, AgentState};
@@ -14,7 +14,7 @@ type Place = (TenantId, String, String);
 /// Partitions whose rows follow from states alone.
 fn is_derived(partition: &str) -> bool {
     ["waiting/", "available/", "staffed/", "standby/", "contacts/node/"].iter().any(|p| partition.starts_with(p))
-        || partition == "agents"
+        || unsharded(partition) == "agents"
 }
 
 /// The tables as the commits made them.

@@ -30,6 +30,15 @@ fn the_smallest_world_is_explored_whole() {
 }
 
 #[test]
+fn two_calls_and_their_agents_are_explored_whole() {
+    let agents = if cfg!(debug_assertions) { 1 } else { 2 };
+    let size = Size { agents, hang_ups: 2 - agents as u8, deaths: 2 - agents as u8, ..Size::two_of_each() };
+    let explored = explore(size, Flaw::None);
+    assert!(explored.complete && explored.states > 5_000, "{explored:?}");
+    assert_eq!(told(&explored), "");
+}
+
+#[test]
 fn a_claim_of_one_side_alone_is_noticed() {
     let explored = explore(Size::two_calls(), Flaw::OneSidedClaim);
     let (wrong, way) = explored.violation.expect("two calls are offered to one agent");

@@ -13,6 +13,17 @@ fn a_small_hour_loses_no_call() {
     assert_eq!(report.to_string(), again.to_string(), "the same seed gives the same hour");
 }
 
+/// Many calls come and many agents are free: matchers that work beside each other would all take
+/// the same heads.
+#[test]
+fn a_burst_does_not_make_matchers_collide() {
+    let plan = HourPlan { calls: 300, agents: 300, per_s: 2.0, burst_per_s: 50.0, burst_at_s: 2, seed: 1 };
+    let report = run_hour(plan, &|_| {}).unwrap();
+    assert_eq!((report.lost, report.failed), (0, 0), "{report}");
+    let claims = report.refused.iter().find(|(what, _)| what == "agent and contact").map_or(0, |(_, n)| *n);
+    assert!(claims * 20 < report.offers, "{report}");
+}
+
 /// Beyond some hundreds of others nothing is read that was not read before.
 #[test]
 fn costs_do_not_grow_with_the_queue() {

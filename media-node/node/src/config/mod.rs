@@ -1,10 +1,17 @@
 //! Configuration: a TOML file, overridden by `HOTLINE_NODE_<SECTION>_<KEY>`, checked whole.
 
+mod codecs;
 mod read;
+mod streams;
+mod trunk;
 
 pub use read::{ConfigErrors, EXAMPLE};
+pub use streams::{StreamLimits, StreamSettings, TlsFiles};
+pub use trunk::{Gateway, Identity, NumberForm, TrunkSection};
 
 use hotline_base::NodeId;
+use hotline_session::SrtpPolicy;
+use hotline_session::sdp::CodecList;
 use hotline_sip::api::Transport;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -24,6 +31,8 @@ pub struct Config {
     pub cloud: CloudSection,
     /// `[trunk]`
     pub trunk: TrunkSection,
+    /// `[capture]`
+    pub capture: CaptureSection,
     /// `[log]`
     pub log: LogSection,
 }
@@ -54,7 +63,7 @@ impl std::fmt::Debug for FleetKey {
 /// One listening socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listen {
-    /// UDP or TCP.
+    /// How.
     pub transport: Transport,
     /// Where.
     pub address: SocketAddr,
@@ -103,6 +112,10 @@ pub struct SipSection {
     pub register_max_s: u32,
     /// Country code for dialled numbers without one, such as `86`; empty: left as they are.
     pub country_code: String,
+    /// Name servers; empty: those of the system.
+    pub dns: Vec<SocketAddr>,
+    /// TCP, TLS and WebSocket.
+    pub streams: StreamSettings,
 }
 
 /// Media.
@@ -124,6 +137,10 @@ pub struct MediaSection {
     pub silence_s: u32,
     /// Sounds kept in memory, megabytes.
     pub prompt_cache_mb: u64,
+    /// SRTP with keys in descriptions.
+    pub srtp: SrtpPolicy,
+    /// The codecs that are spoken, the preferred one first.
+    pub codecs: CodecList,
 }
 
 /// Health and metrics.
@@ -148,42 +165,17 @@ pub struct CloudSection {
     pub prompts_bucket: String,
 }
 
-/// Where numbers outside are called.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct TrunkSection {
-    /// In the order in which they are tried; empty: numbers cannot be called.
-    pub gateways: Vec<Gateway>,
-    /// A number must begin with one of these; `+` allows every international one.
-    pub allow: Vec<String>,
-    /// Calls to outside at a time.
-    pub max_calls: usize,
-}
-
-/// A way to the telephone network.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Gateway {
-    /// Host name or address.
-    pub host: String,
-    /// UDP port.
-    pub port: u16,
-    /// Digest user; empty: none.
-    pub user: String,
-    /// Its password.
-    pub password: String,
-}
-
-impl Gateway {
-    /// Where it is, unless that must be looked up.
-    pub fn address(&self) -> Option<SocketAddr> {
-        let ip = self.host.trim_start_matches('[').trim_end_matches(']');
-        ip.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, self.port))
-    }
-}
-
-impl std::fmt::Debug for Gateway {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Gateway({}:{})", self.host, self.port)
-    }
+/// Captures of SIP messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaptureSection {
+    /// `host:port` of a HEP collector that gets every message; `None`: there is none.
+    pub hep: Option<String>,
+    /// Names this node there.
+    pub hep_id: u32,
+    /// Files kept, below `data_dir`.
+    pub max_files: usize,
+    /// The size of each at most, megabytes.
+    pub max_mb: u64,
 }
 
 /// Logs.

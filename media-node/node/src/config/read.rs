@@ -5,11 +5,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use hotline_session::SrtpPolicy;
 use hotline_sip::api::Transport;
 
 use super::{
-    CloudSection, Config, FleetKey, Gateway, HttpSection, Listen, LogSection, MediaSection, Network, NodeSection,
-    SipSection, TrunkSection,
+    CaptureSection, CloudSection, Config, FleetKey, HttpSection, Listen, LogSection, MediaSection, Network,
+    NodeSection, SipSection,
 };
 
 /// The shortest secret that nodes may share.
@@ -32,6 +33,20 @@ workers = 0                               # 0: by the number of cores
 max_calls = 20000                         # call halves; above it new calls get 503
 register_max_s = 3600
 country_code = ""                         # for dialled numbers without one, such as "86"
+dns = []                                  # name servers, such as "192.0.2.53:53"; [] for the system's
+tls_listen = []                           # such as "203.0.113.7:5061"; needs tls_cert and tls_key
+ws_listen = []                            # WebSocket: for the loopback, behind a proxy
+wss_listen = []                           # WebSocket under TLS, for browsers
+tls_cert = ""                             # PEM: the certificate, then its chain; read again when it changes
+tls_key = ""                              # PEM: its private key
+tls_ca = ""                               # PEM: who is believed when we connect; "": tls_cert alone
+ws_origins = []                           # pages that may connect, such as "https://desk.example"; [] for all
+ws_auth = true                            # by WebSocket a digest is needed from trusted addresses too
+stream_connections = 4096                 # TCP, TLS and WebSocket together
+stream_connections_per_source = 256
+stream_handshake_s = 5                    # TLS and WebSocket must be agreed on within this
+stream_message_s = 15                     # a message that has begun must be whole within this
+stream_idle_s = 900                       # a connection that says nothing for so long is closed
 
 [media]
 bind = "127.0.0.1"
@@ -41,6 +56,8 @@ threads = 0
 spool_limit_mb = 10240
 silence_s = 60                            # a call without audio ends after so long
 prompt_cache_mb = 64
+codecs = ["opus", "g722", "pcmu", "pcma"] # in this order, after the one the other side of a call speaks
+srtp = "accept"                           # or off, prefer (offered to phones over TLS), require
 
 [http]
 listen = "127.0.0.1:9060"                 # /healthz /readyz /metrics; "" for none
@@ -55,7 +72,41 @@ prompts_bucket = ""
 [trunk]                                   # calls to outside numbers
 gateways = []                             # "host:port" or "user:password@host:port", tried in this order
 allow = []                                # numbers must begin so, such as "+86"; "+" allows all
+premium = []                              # denied where "allow" does not name as much of the number
+emergency = ["110", "112", "119", "120", "911", "999"]   # called whatever lists and limits say
 max_calls = 50                            # to outside at a time
+tenant_max_calls = 0                      # of each tenant; 0: no limit of its own
+tenant_calls_per_second = 0               # new calls of each tenant; 0: no limit
+# [[trunk.gateway]]                       # a gateway with settings of its own, as many as there are
+# name = "carrier"                        # for logs and metrics; HOTLINE_NODE_TRUNK_PASSWORD_CARRIER
+# host = "sip.carrier.example"            # a name (NAPTR, SRV, A) or an address
+# port = 5060                             # without it: by DNS
+# transport = "udp"                       # udp, tcp, tls; without it: by DNS, else udp
+# priority = 1                            # the lowest first; those of the same share by weight
+# weight = 1
+# user = ""                               # digest
+# password = ""
+# register = false                        # register there as user, for register_s
+# register_s = 600
+# options_s = 30                          # asked by OPTIONS so often while idle; 0: never
+# max_calls = 0                           # 0: no limit of its own
+# calls_per_second = 0
+# numbers = "e164"                        # +86…, "plain" 86…, "international" 0086…, "national" 0…
+# country = ""                            # its country code; "": sip.country_code
+# strip = ""                              # taken from what is dialled, then
+# prepend = ""                            # put before it
+# in_strip = ""                           # the same for numbers that come from it
+# in_prepend = ""
+# identity = "from"                       # the caller's number: "from", "asserted" (P-Asserted-Identity), "both"
+# diversion = false                       # says which of our numbers forwarded the call
+# accept_calls = false                    # its addresses may call without a digest
+# codecs = []                             # in this order, such as ["PCMA"]; [] for all
+
+[capture]                                 # POST /capture?number=600&calls=3 writes data_dir/captures
+hep = ""                                  # host:port of a HEP collector that gets every SIP message
+hep_id = 1                                # names this node there
+max_files = 20                            # the oldest go
+max_mb = 16                               # of each
 
 [log]
 level = "info"
@@ -77,12 +128,42 @@ const KEYS: &[(&str, &[&str])] = &[
             "max_calls",
             "register_max_s",
             "country_code",
+            "dns",
+            "tls_listen",
+            "ws_listen",
+            "wss_listen",
+            "tls_cert",
+            "tls_key",
+            "tls_ca",
+            "ws_origins",
+            "ws_auth",
+            "stream_connections",
+            "stream_connections_per_source",
+            "stream_handshake_s",
+            "stream_message_s",
+            "stream_idle_s",
         ],
     ),
-    ("media", &["bind", "advertise", "ports", "threads", "spool_limit_mb", "silence_s", "prompt_cache_mb"]),
+    (
+        "media",
+        &["bind", "advertise", "ports", "threads", "spool_limit_mb", "silence_s", "prompt_cache_mb", "codecs", "srtp"],
+    ),
     ("http", &["listen"]),
     ("cloud", &["ivr_function", "directory_function", "node_queue_prefix", "recordings_bucket", "prompts_bucket"]),
-    ("trunk", &["gateways", "allow", "max_calls"]),
+    (
+        "trunk",
+        &[
+            "gateways",
+            "gateway",
+            "allow",
+            "premium",
+            "emergency",
+            "max_calls",
+            "tenant_max_calls",
+            "tenant_calls_per_second",
+        ],
+    ),
+    ("capture", &["hep", "hep_id", "max_files", "max_mb"]),
     ("log", &["level", "json"]),
 ];
 
@@ -104,10 +185,10 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-struct Reader<'a> {
-    table: toml::Table,
-    env: &'a BTreeMap<String, String>,
-    errors: Vec<String>,
+pub(super) struct Reader<'a> {
+    pub(super) table: toml::Table,
+    pub(super) env: &'a BTreeMap<String, String>,
+    pub(super) errors: Vec<String>,
 }
 
 impl Reader<'_> {
@@ -121,11 +202,11 @@ impl Reader<'_> {
         Some(Ok(value.clone()))
     }
 
-    fn wrong(&mut self, section: &str, key: &str, remedy: impl fmt::Display) {
+    pub(super) fn wrong(&mut self, section: &str, key: &str, remedy: impl fmt::Display) {
         self.errors.push(format!("{section}.{key}: {remedy}"));
     }
 
-    fn text(&mut self, section: &str, key: &str, default: &str) -> String {
+    pub(super) fn text(&mut self, section: &str, key: &str, default: &str) -> String {
         match self.raw(section, key) {
             None => default.into(),
             Some(Err(text) | Ok(toml::Value::String(text))) => text,
@@ -137,7 +218,7 @@ impl Reader<'_> {
         }
     }
 
-    fn flag(&mut self, section: &str, key: &str, default: bool) -> bool {
+    pub(super) fn flag(&mut self, section: &str, key: &str, default: bool) -> bool {
         match self.raw(section, key) {
             None => default,
             Some(Ok(toml::Value::Boolean(value))) => value,
@@ -150,7 +231,7 @@ impl Reader<'_> {
         }
     }
 
-    fn number(&mut self, section: &str, key: &str, default: u64, min: u64, max: u64) -> u64 {
+    pub(super) fn number(&mut self, section: &str, key: &str, default: u64, min: u64, max: u64) -> u64 {
         let value = match self.raw(section, key) {
             None => return default,
             Some(Ok(toml::Value::Integer(value))) => u64::try_from(value).ok(),
@@ -166,7 +247,7 @@ impl Reader<'_> {
         }
     }
 
-    fn list(&mut self, section: &str, key: &str, default: &[&str]) -> Vec<String> {
+    pub(super) fn list(&mut self, section: &str, key: &str, default: &[&str]) -> Vec<String> {
         let of = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
         match self.raw(section, key) {
             None => of(default),
@@ -200,32 +281,17 @@ impl Reader<'_> {
         value
     }
 
-    fn trunk(&mut self) -> TrunkSection {
-        let mut gateways = Vec::new();
-        for text in self.list("trunk", "gateways", &[]) {
-            match gateway(&text) {
-                Some(gateway) => gateways.push(gateway),
-                // The text may hold a password.
-                None => self.wrong("trunk", "gateways", "write host:port or user:password@host:port"),
+    fn srtp(&mut self) -> SrtpPolicy {
+        match self.text("media", "srtp", "accept").as_str() {
+            "off" => SrtpPolicy::Off,
+            "accept" => SrtpPolicy::Accept,
+            "prefer" => SrtpPolicy::Prefer,
+            "require" => SrtpPolicy::Require,
+            other => {
+                self.wrong("media", "srtp", format_args!("{other:?}: write off, accept, prefer or require"));
+                SrtpPolicy::Accept
             }
         }
-        let mut allow = Vec::new();
-        for text in self.list("trunk", "allow", &[]) {
-            let digits = text.strip_prefix('+').unwrap_or(&text);
-            if text.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-                self.wrong(
-                    "trunk",
-                    "allow",
-                    format_args!("{text:?}: write the first digits of numbers, such as \"+86\""),
-                );
-            }
-            allow.push(text);
-        }
-        if !gateways.is_empty() && allow.is_empty() {
-            self.wrong("trunk", "allow", "is empty: name the numbers that may be called, such as [\"+86\"]");
-        }
-        let max_calls = self.number("trunk", "max_calls", 50, 0, 1_000_000) as usize;
-        TrunkSection { gateways, allow, max_calls }
     }
 
     fn unknown_keys(&mut self) {
@@ -275,22 +341,6 @@ fn network(text: &str) -> Option<Network> {
     (prefix <= longest).then_some(Network { ip, prefix })
 }
 
-fn gateway(text: &str) -> Option<Gateway> {
-    let (account, place) = match text.rsplit_once('@') {
-        Some((account, place)) => (Some(account), place),
-        None => (None, text),
-    };
-    let (user, password) = match account {
-        Some(account) => account.split_once(':')?,
-        None => ("", ""),
-    };
-    let (host, port) = place.rsplit_once(':')?;
-    let v6 = host.starts_with('[') && host.ends_with(']');
-    let name = !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
-    let port: u16 = port.parse().ok().filter(|port| *port != 0)?;
-    (v6 || name).then(|| Gateway { host: host.into(), port, user: user.into(), password: password.into() })
-}
-
 fn ports(text: &str) -> Option<(u16, u16)> {
     let (first, last) = text.split_once('-')?;
     let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
@@ -331,6 +381,7 @@ impl Config {
         if sockets.is_empty() && r.errors.is_empty() {
             r.wrong("sip", "listen", "name at least one socket, such as udp:127.0.0.1:5060");
         }
+        let streams = r.streams(&mut sockets);
         let advertise = Some(r.text("sip", "advertise", "")).filter(|t| !t.is_empty());
         if advertise.is_none() && sockets.iter().any(|s| s.address.ip().is_unspecified()) {
             r.wrong("sip", "advertise", "listening on every address: name the address that peers reach the node at");
@@ -346,6 +397,13 @@ impl Config {
         if country_code.len() > 3 || !country_code.bytes().all(|b| b.is_ascii_digit()) {
             r.wrong("sip", "country_code", "write 1 to 3 digits without the +, or nothing");
         }
+        let mut dns = Vec::new();
+        for text in r.list("sip", "dns", &[]) {
+            match text.parse() {
+                Ok(server) => dns.push(server),
+                Err(_) => r.wrong("sip", "dns", format_args!("{text:?}: write address:port, such as 192.0.2.53:53")),
+            }
+        }
         let realm = r.text("sip", "realm", "hotline");
         if realm.is_empty() || realm.bytes().any(|b| b == b'"' || b == b'\\' || b < 0x20) {
             r.wrong("sip", "realm", "write a name without quotes, such as hotline.example");
@@ -360,6 +418,8 @@ impl Config {
             max_calls: r.number("sip", "max_calls", 20_000, 2, 1_000_000) as usize,
             register_max_s: r.number("sip", "register_max_s", 3_600, 60, 86_400) as u32,
             country_code,
+            dns,
+            streams,
         };
 
         let bind: std::net::IpAddr = r
@@ -384,6 +444,8 @@ impl Config {
             spool_limit_mb: r.number("media", "spool_limit_mb", 10_240, 1, 10_000_000),
             silence_s: r.number("media", "silence_s", 60, 0, 86_400) as u32,
             prompt_cache_mb: r.number("media", "prompt_cache_mb", 64, 1, 65_536),
+            codecs: r.codecs(),
+            srtp: r.srtp(),
         };
 
         let listen = match r.text("http", "listen", "127.0.0.1:9060").trim() {
@@ -421,13 +483,24 @@ impl Config {
         }
 
         let trunk = r.trunk();
+        let hep = Some(r.text("capture", "hep", "")).filter(|to| !to.is_empty());
+        let named = |to: &str| to.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        if hep.as_deref().is_some_and(|to| !named(to)) {
+            r.wrong("capture", "hep", "write host:port, such as homer.example:9060");
+        }
+        let capture = CaptureSection {
+            hep,
+            hep_id: r.number("capture", "hep_id", 1, 0, u64::from(u32::MAX)) as u32,
+            max_files: r.number("capture", "max_files", 20, 1, 1_000) as usize,
+            max_mb: r.number("capture", "max_mb", 16, 1, 1_024),
+        };
         let log = LogSection { level: r.text("log", "level", "info"), json: r.flag("log", "json", true) };
         if tracing_subscriber::EnvFilter::try_new(&log.level).is_err() {
             r.wrong("log", "level", "write error, warn, info, debug or trace");
         }
 
         if r.errors.is_empty() {
-            Ok(Config { node, sip, media, http: HttpSection { listen }, cloud, trunk, log })
+            Ok(Config { node, sip, media, http: HttpSection { listen }, cloud, trunk, capture, log })
         } else {
             Err(ConfigErrors(r.errors))
         }
@@ -506,6 +579,8 @@ colour = 1
 [media]
 bind = \"0.0.0.0\"
 ports = \"9-1\"
+srtp = \"maybe\"
+codecs = [\"g729\"]
 [cloud]
 ivr_function = \"x\"
 [extra]
@@ -520,6 +595,8 @@ a = 1
             "sip.colour: no such setting",
             "media.advertise: binding to every address",
             "media.ports: \"9-1\": write first-last",
+            "media.codecs: write some of opus, g722, pcmu, pcma",
+            "media.srtp: \"maybe\": write off, accept, prefer or require",
             "cloud.directory_function: is empty",
             "cloud.prompts_bucket: is empty",
             "[extra]: no such section",

@@ -36,6 +36,8 @@ pub struct Binding {
     /// The way it registered; requests to it go back by it (RFC 5626).
     pub path: Path,
     expires: Instant,
+    /// Its flow (RFC 5626), where it names one.
+    flow: Option<String>,
     sip_call_id: String,
     cseq: u32,
 }
@@ -106,7 +108,9 @@ impl Registrar {
                 }
                 continue;
             }
-            let known = user.bindings.iter().position(|b| b.uri == *uri);
+            // A browser that was loaded anew has another URI and the same instance.
+            let same_flow = |b: &Binding| register.flow.is_some() && b.flow == register.flow;
+            let known = user.bindings.iter().position(|b| b.uri == *uri || same_flow(b));
             if known.is_some_and(|i| user.bindings.get(i).is_some_and(stale)) {
                 return Registered::OutOfOrder;
             }
@@ -124,6 +128,7 @@ impl Registrar {
                 uri: uri.clone(),
                 path: register.path,
                 expires: now + Duration::from_secs(u64::from(seconds)),
+                flow: register.flow.clone(),
                 sip_call_id: register.sip_call_id.clone(),
                 cseq: register.cseq,
             };
@@ -199,6 +204,7 @@ mod tests {
             user: "fang".into(),
             auth_user: "fang".into(),
             contacts: contacts.iter().map(|(u, s)| (u.to_string(), *s)).collect(),
+            flow: None,
             sip_call_id: "c1".into(),
             cseq,
         }
@@ -243,6 +249,24 @@ mod tests {
         let none = register(&[("*", 0)], 3);
         assert!(matches!(registrar.register(t0, &none, None), Registered::Granted { for_s: 0, .. }));
         assert!(registrar.find(t0, "fang").is_none());
+    }
+
+    #[test]
+    fn a_flow_that_registers_anew_takes_its_own_place() {
+        let (registrar, t0) = (Registrar::new(3_600), Instant::now());
+        let mut browser = register(&[("sip:x@a1.invalid;transport=ws", 600)], 1);
+        browser.flow = Some("\"<urn:uuid:1>\" 1".into());
+        browser.path.transport = Transport::Wss;
+        browser.path.connection = 7;
+        registrar.register(t0, &browser, Some(owner()));
+        let mut anew = browser.clone();
+        anew.contacts = vec![("sip:y@b2.invalid;transport=ws".into(), 600)];
+        anew.sip_call_id = "c2".into();
+        anew.path.connection = 8;
+        let Registered::Granted { contacts, .. } = registrar.register(t0, &anew, Some(owner())) else { panic!() };
+        assert_eq!(contacts, ["<sip:y@b2.invalid;transport=ws>;expires=600"]);
+        assert!(registrar.connection_closed(7).is_empty(), "the old connection has no phone any more");
+        assert_eq!(registrar.find(t0, "fang").unwrap().path.connection, 8);
     }
 
     #[test]

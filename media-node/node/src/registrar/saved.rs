@@ -20,6 +20,8 @@ struct Saved {
     local: SocketAddr,
     remote: SocketAddr,
     expires: Timestamp,
+    #[serde(default)]
+    flow: Option<String>,
     sip_call_id: String,
     cseq: u32,
 }
@@ -43,6 +45,7 @@ impl Registrar {
                 local: b.path.local,
                 remote: b.path.remote,
                 expires: wall.plus_ms(b.expires.saturating_duration_since(now).as_millis() as i64),
+                flow: b.flow.clone(),
                 sip_call_id: b.sip_call_id.clone(),
                 cseq: b.cseq,
             })
@@ -78,6 +81,7 @@ impl Registrar {
                 uri: one.uri,
                 path: Path { transport: Transport::Udp, local: one.local, remote: one.remote, connection: 0 },
                 expires: now + Duration::from_millis(left_ms.unsigned_abs()),
+                flow: one.flow,
                 sip_call_id: one.sip_call_id,
                 cseq: one.cseq,
             });

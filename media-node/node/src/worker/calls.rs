@@ -6,17 +6,21 @@ use std::time::Instant;
 use hotline_base::ContactId;
 use hotline_rtp::CallKey;
 use hotline_rtp::api::MediaLegId;
-use hotline_session::{Arrival, DecisionFailure, DialError, Note, Now, OpenedLeg, Outbound, Output, Session};
+use hotline_session::{
+    Arrival, DecisionFailure, DialError, LegSecret, Note, Now, OpenedLeg, Outbound, Output, Session,
+};
 use hotline_sip::api::{CallHandle, Command, Event, Invite};
 use hotline_wire::legs::DialogRef;
 use hotline_wire::node::{CallInput, NodeCommand};
 
-use super::Worker;
-use super::routes::Outside;
+use super::outside::Outside;
+use super::{Traced, Worker};
+use crate::capture::{self, Capture};
 use crate::clock;
 use crate::decisions::Decider;
 use crate::dial;
 use crate::fleet::RING_HEADER;
+use crate::gate::About;
 use crate::mailbox::Mail;
 use crate::metrics::Metrics;
 
@@ -28,6 +32,8 @@ pub(super) struct Entry {
     /// The deadline in the timer queue.
     pub(super) armed: Option<Instant>,
     calls: Vec<CallHandle>,
+    /// Whose the calls are, where that was proved or is known.
+    pub(super) owners: Vec<(CallHandle, String)>,
     media: Vec<MediaLegId>,
     pub(super) outside: Outside,
     /// Places the contact's next call when the reports of this one are delivered: the command may
@@ -37,27 +43,40 @@ pub(super) struct Entry {
     did: String,
     sip_call_id: String,
     traced: bool,
+    /// Its messages are logged or captured.
+    messages: Option<Box<Messages>>,
     answered: bool,
+}
+
+impl Entry {
+    /// The number that was dialled.
+    pub(super) fn did(&self) -> &str {
+        &self.did
+    }
+
+    /// Whether the call came, and was not placed.
+    pub(super) fn came_in(&self) -> bool {
+        !self.sip_call_id.is_empty()
+    }
 }
 
 impl Worker {
     /// An INVITE: makes a session of it, or refuses it.
     pub(super) fn incoming(&mut self, call: CallHandle, invite: &Invite) {
-        if let Some(token) = header(invite, RING_HEADER) {
+        if let Some(token) = header(invite, RING_HEADER).filter(|token| !self.shared.is_own(token)) {
             self.incoming_ring(call, invite, token);
             return;
         }
         if header(invite, "Replaces").is_some() {
-            // RFC 3891 §3: 481 where there is no such dialog. Ours are not for callers to take over.
-            let status = if self.endpoint.replaced_call(invite).is_some() { 603 } else { 481 };
-            Metrics::add(&self.shared.metrics.calls_refused);
-            self.command(Command::Refuse { call, status, headers: Vec::new() });
+            if let Err(status) = self.resume(call, invite) {
+                Metrics::add(&self.shared.metrics.calls_refused);
+                self.command(Command::Refuse { call, status, headers: Vec::new() });
+            }
             return;
         }
         let now = clock::now();
-        let country_code = &self.shared.config.sip.country_code;
-        let did = dial::normalise(&invite.uri_user, country_code);
-        let from = dial::normalise(caller_of(invite), country_code);
+        let did = self.number_from(invite, &invite.uri_user);
+        let from = self.number_from(invite, caller_of(invite));
         let from = if from.eq_ignore_ascii_case("anonymous") { String::new() } else { from };
         let random: [u8; 16] = clock::random();
         // The last byte says which worker owns the contact.
@@ -69,6 +88,7 @@ impl Worker {
         let serial = self.next_serial;
         self.next_serial += 1;
         let traced = self.shared.trace.wants(&did, &from);
+        let capture = self.shared.captures.wants(&did, &from);
         let session = Session::arrive(
             self.session_config.clone(),
             now,
@@ -93,8 +113,12 @@ impl Worker {
                 return;
             }
         };
+        if let Some(capture) = &capture {
+            capture.add(capture::packet(false, &invite.path, &message_of(invite)));
+        }
+        let mut messages = Messages::of(contact, traced, capture);
+        self.follow_messages(&mut messages, Some(invite.sip_call_id.clone()));
         if traced {
-            self.traced.insert(invite.sip_call_id.clone(), contact);
             let headers: String = invite.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
             let message = crate::trace::redacted(format!("INVITE {} SIP/2.0\n{headers}", invite.uri).as_bytes());
             tracing::info!(%contact, direction = "in", peer = %invite.path.remote, message, "sip");
@@ -104,6 +128,7 @@ impl Worker {
             serial,
             armed: None,
             calls: vec![call],
+            owners: invite.user.iter().map(|user| (call, user.clone())).collect(),
             media: Vec::new(),
             outside: Outside::default(),
             next: None,
@@ -111,9 +136,54 @@ impl Worker {
             did,
             sip_call_id: invite.sip_call_id.clone(),
             traced,
+            messages,
             answered: false,
         };
         self.adopt(entry);
+    }
+
+    /// A number in international form, by the rules of the gateway that it came from.
+    fn number_from(&self, invite: &Invite, number: &str) -> String {
+        let (gateways, country_code) = (&self.shared.gateways, &self.shared.config.sip.country_code);
+        let source = gateways.of_source(invite.path.remote.ip()).filter(|_| invite.user.is_none());
+        match source.and_then(|index| gateways.gateway(index)) {
+            Some(gateway) => {
+                let country = if gateway.country.is_empty() { country_code } else { &gateway.country };
+                dial::normalise(&crate::gateways::inward(gateway, number), country)
+            }
+            None => dial::normalise(number, country_code),
+        }
+    }
+
+    /// An INVITE with Replaces: a browser that was loaded again takes its own call over (RFC 3891).
+    /// `Err`: 481 where there is no such dialog, 603 where it is somebody else's.
+    fn resume(&mut self, call: CallHandle, invite: &Invite) -> Result<(), u16> {
+        let old = self.endpoint.replaced_call(invite).ok_or(481u16)?;
+        if let Some(resumed) = self.resume_relay(old, call, invite) {
+            return resumed;
+        }
+        let slot = self.by_call.get(&old).copied().ok_or(603u16)?;
+        let entry = self.slots.get(slot).and_then(Option::as_ref).ok_or(603u16)?;
+        // Its own user, who proved it again; from trusted networks the tags of the dialog are enough.
+        let owner = entry.owners.iter().find(|(leg, _)| *leg == old).map(|(_, user)| user);
+        if owner.is_some_and(|user| invite.user.as_ref().is_some_and(|shown| shown != user)) {
+            return Err(603);
+        }
+        let dialog = self.dialog_ref(call);
+        let mut resumed = Ok(());
+        self.with_slot(slot, |session, now| {
+            resumed = session.resume(now, old, call, invite.sdp.as_ref(), dialog);
+        });
+        if let Err(refusal) = resumed {
+            tracing::info!(reason = %refusal, "a call was not resumed");
+            return Err(refusal.status);
+        }
+        self.by_call.insert(call, slot);
+        if let Some(entry) = self.slots.get_mut(slot).and_then(Option::as_mut) {
+            entry.calls.push(call);
+            entry.owners.extend(invite.user.clone().map(|user| (call, user)));
+        }
+        Ok(())
     }
 
     /// A session for a call that this node places.
@@ -122,13 +192,16 @@ impl Worker {
         let serial = self.next_serial;
         self.next_serial += 1;
         let traced = self.shared.trace.wants(&number, "");
+        let capture = self.shared.captures.wants(&number, "");
         let session = Session::outbound(self.session_config.clone(), now, outbound(serial << 16));
+        let messages = Messages::of(session.contact(), traced, capture);
         Metrics::add(&self.shared.metrics.calls_placed);
         let entry = Entry {
             session,
             serial,
             armed: None,
             calls: Vec::new(),
+            owners: Vec::new(),
             media: Vec::new(),
             outside: Outside::default(),
             next: None,
@@ -136,6 +209,7 @@ impl Worker {
             did: number,
             sip_call_id: String::new(),
             traced,
+            messages,
             answered: false,
         };
         self.adopt(entry);
@@ -204,6 +278,14 @@ impl Worker {
         self.arm(slot);
     }
 
+    /// Logs or captures the messages of one more call of a session.
+    fn follow_messages(&mut self, messages: &mut Option<Box<Messages>>, call_id: Option<String>) {
+        if let (Some(messages), Some(call_id)) = (messages, call_id) {
+            self.traced.insert(call_id.clone(), messages.traced.clone());
+            messages.call_ids.push(call_id);
+        }
+    }
+
     fn forget(&mut self, slot: usize, entry: &Entry) {
         for call in &entry.calls {
             self.by_call.remove(call);
@@ -214,8 +296,8 @@ impl Worker {
         self.by_serial.remove(&entry.serial);
         self.by_contact.remove(&entry.session.contact());
         self.ended.add(entry.session.contact(), entry.session.last_seq());
-        if entry.traced {
-            self.traced.remove(&entry.sip_call_id);
+        for call_id in entry.messages.iter().flat_map(|messages| &messages.call_ids) {
+            self.traced.remove(call_id);
         }
         self.free.push(slot);
         Metrics::sub(&self.shared.metrics.sessions);
@@ -257,6 +339,10 @@ impl Worker {
             entry.outside.ended(*call);
         }
         let Err(error) = self.endpoint.handle_command(Instant::now(), command) else {
+            if let Some(call) = invite {
+                let call_id = self.endpoint.sip_call_id(call);
+                self.follow_messages(&mut entry.messages, call_id);
+            }
             return;
         };
         tracing::debug!(contact = %entry.session.contact(), %error, "the SIP endpoint refused a command");
@@ -274,7 +360,8 @@ impl Worker {
                 self.by_media.insert(opened.leg, slot);
                 entry.media.push(opened.leg);
                 let ip = self.shared.config.media_ip();
-                Ok(OpenedLeg { id: opened.leg, rtp: std::net::SocketAddr::new(ip, opened.rtp.port()) })
+                let rtp = std::net::SocketAddr::new(ip, opened.rtp.port());
+                Ok(OpenedLeg { id: opened.leg, rtp, secret: LegSecret(clock::random()) })
             }
             Err(error) => {
                 tracing::error!(contact = %entry.session.contact(), %error, "no media leg");
@@ -304,12 +391,17 @@ impl Worker {
                 let index = self.index;
                 self.shared.runtime.spawn(async move {
                     let (contact, seq) = (input.contact, input.seq);
+                    let about = if input.tenant.is_none() { About::NewCall } else { About::CallInProgress };
+                    let pass = shared.gate.enter(about).await;
+                    let asked_at = std::time::Instant::now();
                     let limit = std::time::Duration::from_secs(10);
                     let result = match tokio::time::timeout(limit, decisions.decide(&input)).await {
                         Ok(Ok(decision)) => Ok(decision),
                         Ok(Err(fault)) => Err(DecisionFailure(fault.to_string())),
                         Err(_) => Err(DecisionFailure("no answer within 10 s".into())),
                     };
+                    shared.gate.learn(asked_at, std::time::Instant::now(), result.is_ok());
+                    drop(pass);
                     if let Some(mailbox) = shared.mailboxes.get(index) {
                         mailbox.post(Mail::Decided { contact, seq, result });
                     }
@@ -394,6 +486,30 @@ impl Worker {
             tracing::debug!(contact = %entry.session.contact(), "{note}");
         }
     }
+}
+
+/// What is done with the messages of a session's calls.
+struct Messages {
+    traced: Traced,
+    call_ids: Vec<String>,
+}
+
+impl Messages {
+    fn of(contact: ContactId, logged: bool, capture: Option<Capture>) -> Option<Box<Messages>> {
+        let wanted = logged || capture.is_some();
+        wanted.then(|| Box::new(Messages { traced: Traced { contact, logged, capture }, call_ids: Vec::new() }))
+    }
+}
+
+/// An INVITE as it came, but for the spelling of its headers.
+fn message_of(invite: &Invite) -> Vec<u8> {
+    let mut out = format!("INVITE {} SIP/2.0\r\n", invite.uri).into_bytes();
+    for (name, value) in &invite.headers {
+        out.extend(format!("{name}: {value}\r\n").as_bytes());
+    }
+    out.extend(b"\r\n");
+    out.extend(invite.sdp.iter().flatten());
+    out
 }
 
 /// The value of a header.

@@ -18,17 +18,26 @@ impl Worker {
             Event::Incoming { call, invite } => self.incoming(call, &invite),
             Event::Authenticate { request, user, .. } => self.authenticate(request, user),
             Event::Registering { request, register } => self.register(request, &register),
-            Event::Pinged { .. } | Event::Registration { .. } => {}
+            Event::Pinged { .. } => {}
+            Event::Pong { call, status } => self.gateway_answered(call, status),
+            Event::Registration { call, result } => self.gateway_registration(call, result),
             other => {
                 let Some(call) = call_of(&other) else { return };
                 let Some(other) = self.relay_event(call, other) else { return };
                 self.outside_call_event(&other);
                 let answered = matches!(other, Event::Answered { .. });
                 let dialog = if answered { self.dialog_ref(call) } else { None };
+                let attends = match &other {
+                    Event::Referred { refer_to, .. } => self.attended(refer_to),
+                    _ => None,
+                };
                 if let Some(slot) = self.by_call.get(&call).copied() {
                     self.with_slot(slot, |session, now| {
                         if let Some(dialog) = dialog {
                             session.dialog_known(call, dialog);
+                        }
+                        if let Some(dialog) = attends {
+                            session.attends(call, dialog);
                         }
                         session.handle_sip(now, other);
                     });
@@ -98,6 +107,7 @@ fn call_of(event: &Event) -> Option<CallHandle> {
         | Event::Referred { call, .. }
         | Event::Ended { call, .. }
         | Event::Registration { call, .. } => Some(*call),
+        Event::Pong { call, .. } => Some(*call),
         Event::Authenticate { .. } | Event::Registering { .. } | Event::Pinged { .. } => None,
     }
 }

@@ -2,6 +2,8 @@
 
 mod calls;
 mod events;
+mod keeper;
+mod outside;
 mod placed;
 mod relays;
 mod routes;
@@ -17,9 +19,10 @@ use hotline_base::{CommandId, ContactId};
 use hotline_rtp::EventReceiver;
 use hotline_rtp::api::{MediaEvent, MediaLegId};
 use hotline_session::SessionConfig;
+use hotline_sip::Endpoint;
 use hotline_sip::api::{CallHandle, Output, Path, Transport};
-use hotline_sip::{Endpoint, shard_of};
 
+use crate::capture::{self, Capture};
 use crate::clock;
 use crate::mailbox::Mail;
 use crate::metrics::Metrics;
@@ -34,6 +37,14 @@ pub use routes::Wanted;
 const BATCH: usize = 64;
 /// The longest sleep; bounds the effect of a clock that jumps.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// What is done with a call's messages.
+#[derive(Clone)]
+struct Traced {
+    contact: ContactId,
+    logged: bool,
+    capture: Option<Capture>,
+}
 
 /// One worker.
 pub struct Worker {
@@ -51,8 +62,8 @@ pub struct Worker {
     by_contact: HashMap<ContactId, usize>,
     timers: BinaryHeap<Reverse<(Instant, usize, u64)>>,
     next_serial: u64,
-    /// Calls whose messages are logged, by Call-ID.
-    traced: HashMap<String, ContactId>,
+    /// Calls whose messages are logged or captured, by Call-ID.
+    traced: HashMap<String, Traced>,
     /// Other nodes' calls to phones here.
     relays: Relays,
     /// Contacts whose end was reported, with the number of the last report.
@@ -61,6 +72,7 @@ pub struct Worker {
     lost: Remembered<ContactId>,
     /// Commands that placed calls.
     placed: Remembered<CommandId>,
+    keeper: keeper::Keeper,
     stopped: bool,
 }
 
@@ -96,6 +108,7 @@ impl Worker {
             ended: Remembered::new(REMEMBERED),
             lost: Remembered::new(REMEMBERED),
             placed: Remembered::new(REMEMBERED),
+            keeper: keeper::Keeper::new(Instant::now()),
             stopped: false,
         }
     }
@@ -132,7 +145,7 @@ impl Worker {
     /// Waits for a socket, for mail or for a timer.
     fn sleep(&mut self, polls: &mut [libc::pollfd]) {
         let next_session = self.timers.peek().map(|Reverse((at, ..))| *at);
-        let next = [self.endpoint.poll_timeout(), next_session].into_iter().flatten().min();
+        let next = [self.endpoint.poll_timeout(), next_session, self.keeper_due()].into_iter().flatten().min();
         let wait = next.map_or(LONGEST_SLEEP, |at| at.saturating_duration_since(Instant::now()).min(LONGEST_SLEEP));
         let limit =
             libc::timespec { tv_sec: wait.as_secs() as libc::time_t, tv_nsec: wait.subsec_nanos() as libc::c_long };
@@ -150,7 +163,6 @@ impl Worker {
     }
 
     fn read_socket(&mut self, listener: usize, buffer: &mut [u8]) {
-        let count = self.shared.mailboxes.len();
         for _ in 0..BATCH {
             let shared = self.shared.clone();
             let Some(listener) = shared.udp.get(listener) else {
@@ -164,7 +176,7 @@ impl Worker {
             };
             let bytes = buffer.get(..length).unwrap_or_default();
             let path = Path { transport: Transport::Udp, local: listener.local, remote, connection: 0 };
-            let owner = if count > 1 { shard_of(bytes, count) } else { 0 };
+            let owner = shared.dispatch.worker_of(bytes);
             if owner == self.index {
                 self.message(path, bytes);
             } else if let Some(mailbox) = shared.mailboxes.get(owner) {
@@ -218,6 +230,9 @@ impl Worker {
             Mail::Closed { connection } => {
                 self.endpoint.handle_closed(Instant::now(), connection);
             }
+            Mail::Unreachable { path } => {
+                self.endpoint.handle_unreachable(Instant::now(), path);
+            }
             Mail::Decided { contact, seq, result } => {
                 if result.is_err() {
                     Metrics::add(&self.shared.metrics.decisions_failed);
@@ -241,10 +256,12 @@ impl Worker {
             Mail::Loaded { contact, sounds } => {
                 self.with_contact(contact, |session, now| session.loaded(now, sounds));
             }
-            Mail::Resolved { contact, leg, wanted, address } => self.resolved(contact, leg, *wanted, address),
+            Mail::Resolved { contact, leg, wanted, hop } => self.resolved(contact, leg, *wanted, hop),
+            Mail::GatewayFound { gateway, found } => self.gateway_found(gateway, found),
             Mail::RefuseNewCalls(refuse) => {
                 let retry_after = self.endpoint.config().limits.retry_after_s;
                 self.endpoint.refuse_new_calls(refuse.then_some(retry_after));
+                self.leave_gateways(refuse);
             }
             Mail::EndAll => {
                 let contacts: Vec<ContactId> = self.by_contact.keys().copied().collect();
@@ -265,6 +282,9 @@ impl Worker {
             | MediaEvent::Latched { leg, .. }
             | MediaEvent::Silent { leg, .. }
             | MediaEvent::Quiet { leg, .. }
+            | MediaEvent::Secured { leg }
+            | MediaEvent::SecureFailed { leg, .. }
+            | MediaEvent::Away { leg, .. }
             | MediaEvent::Stats { leg, .. } => self.by_media.get(leg),
             MediaEvent::RecordingStopped { token, .. } => self.by_serial.get(&(token.0 >> 16)),
         };
@@ -278,6 +298,9 @@ impl Worker {
 
     fn timeouts(&mut self) {
         let now = Instant::now();
+        if self.keeper_due().is_some_and(|at| at <= now) {
+            self.keep(now);
+        }
         if self.endpoint.poll_timeout().is_some_and(|at| at <= now) {
             self.endpoint.handle_timeout(now);
             self.pump();
@@ -325,7 +348,8 @@ impl Worker {
     }
 
     fn trace_message(&self, direction: &str, path: &Path, bytes: &[u8]) {
-        if self.traced.is_empty() {
+        let collects = self.shared.captures.collects();
+        if self.traced.is_empty() && !collects {
             return;
         }
         let head = String::from_utf8_lossy(bytes.get(..bytes.len().min(4_096)).unwrap_or(bytes));
@@ -334,9 +358,20 @@ impl Worker {
             let is_call_id = name.trim_end().eq_ignore_ascii_case("call-id") || name.trim_end() == "i";
             is_call_id.then(|| value.trim())
         });
-        if let Some(contact) = call.and_then(|call| self.traced.get(call)) {
+        let outgoing = direction == "out";
+        if let (Some(call), true) = (call, collects) {
+            let packet = capture::packet(outgoing, path, bytes);
+            self.shared.captures.collect(&self.shared, &packet, path, call);
+        }
+        let Some(Traced { contact, logged, capture }) = call.and_then(|call| self.traced.get(call)) else { return };
+        if *logged {
             let message = crate::trace::redacted(bytes);
             tracing::info!(%contact, direction, peer = %path.remote, message, "sip");
+        }
+        if let Some(capture) = capture
+            && !capture.add(capture::packet(outgoing, path, bytes))
+        {
+            Metrics::add(&self.shared.metrics.capture_dropped);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use hotline_rtp::CallKey;
 use hotline_rtp::api::{MediaCommand, MediaEvent, MediaLegId};
-use hotline_session::{Dialed, OpenedLeg, Relay, RelayArrival, RelayOutput, name_addr, replaces};
+use hotline_session::{Dialed, LegSecret, OpenedLeg, Relay, RelayArrival, RelayOutput, name_addr, replaces};
 use hotline_sip::api::{CallHandle, Command, Event, Header, Invite};
 
 use super::Worker;
@@ -17,6 +17,8 @@ use crate::metrics::Metrics;
 /// A relay and what the worker knows of it.
 struct Entry {
     relay: Relay,
+    /// Whose phone it rings.
+    user: String,
     sip_call_id: String,
     /// Whoever takes the other node's calls over can find it.
     known: bool,
@@ -60,13 +62,17 @@ impl Worker {
                 return Err(error);
             }
         };
+        let security = shared.config.media.srtp.offers(binding.path.transport);
         let phone = Dialed {
             call: self.endpoint.fresh_call(),
             uri: binding.uri,
             path: binding.path,
+            from: None,
+            codecs: Vec::new(),
             headers: Vec::new(),
             credentials: None,
             media: phone_media,
+            security,
             more: false,
             replaces: None,
         };
@@ -84,7 +90,8 @@ impl Worker {
         let (node_call, phone_call) = relay.calls();
         self.relays.by_call.extend([(node_call, serial), (phone_call, serial)]);
         self.relays.by_media.extend(relay.media_legs().map(|leg| (leg, serial)));
-        let entry = Entry { relay, sip_call_id: invite.sip_call_id.clone(), known: false };
+        let (user, sip_call_id) = (invite.uri_user.clone(), invite.sip_call_id.clone());
+        let entry = Entry { relay, user, sip_call_id, known: false };
         self.relays.entries.insert(serial, entry);
         Metrics::add(&shared.metrics.relays);
         Metrics::add(&shared.metrics.relays_started);
@@ -112,7 +119,8 @@ impl Worker {
     fn relay_leg(&mut self, serial: u64) -> Result<OpenedLeg, (u16, String)> {
         let opened = self.shared.media.open_leg(CallKey(serial), self.index).map_err(|e| (503, e.to_string()))?;
         let ip = self.shared.config.media_ip();
-        Ok(OpenedLeg { id: opened.leg, rtp: std::net::SocketAddr::new(ip, opened.rtp.port()) })
+        let rtp = std::net::SocketAddr::new(ip, opened.rtp.port());
+        Ok(OpenedLeg { id: opened.leg, rtp, secret: LegSecret(clock::random()) })
     }
 
     fn relay_media_command(&self, command: MediaCommand) {
@@ -133,7 +141,7 @@ impl Worker {
 
     /// A media event; whether it was a relay's.
     pub(super) fn relay_media(&mut self, event: &MediaEvent) -> bool {
-        let MediaEvent::Silent { leg, .. } = event else {
+        let (MediaEvent::Silent { leg, .. } | MediaEvent::SecureFailed { leg, .. }) = event else {
             return false;
         };
         let Some(serial) = self.relays.by_media.get(leg).copied() else {
@@ -141,6 +149,28 @@ impl Worker {
         };
         self.with_relay(serial, |relay| relay.handle_media(event));
         true
+    }
+
+    /// A phone takes its own relayed call over; `None`: the call is no relay's.
+    pub(super) fn resume_relay(
+        &mut self,
+        old: CallHandle,
+        new: CallHandle,
+        invite: &Invite,
+    ) -> Option<Result<(), u16>> {
+        let serial = self.relays.by_call.get(&old).copied()?;
+        // The same user, who proved it again; from trusted networks the tags of the dialog are enough.
+        let owner = self.relays.entries.get(&serial).map(|entry| entry.user.clone());
+        if invite.user.is_some() && invite.user != owner {
+            return Some(Err(603));
+        }
+        let mut resumed = Ok(());
+        self.with_relay(serial, |relay| resumed = relay.resume(old, new, invite.sdp.as_ref()));
+        if resumed.is_ok() {
+            self.relays.by_call.remove(&old);
+            self.relays.by_call.insert(new, serial);
+        }
+        Some(resumed.map_err(|refusal| refusal.status))
     }
 
     pub(super) fn drain_relays(&mut self) {

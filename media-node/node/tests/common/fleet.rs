@@ -18,7 +18,7 @@ use media_node::decisions::Decisions;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::{Running, start};
+use super::{Running, start_with};
 
 pub const TEN: Duration = Duration::from_secs(10);
 /// The tone of whoever waits.
@@ -146,10 +146,15 @@ pub struct Member {
 
 impl Member {
     pub fn start(name: &str, ports: &str, env: &[(&str, &str)]) -> Self {
+        Self::start_with("", name, ports, env)
+    }
+
+    /// With a configuration text besides.
+    pub fn start_with(text: &str, name: &str, ports: &str, env: &[(&str, &str)]) -> Self {
         let functions = Arc::new(Functions::default());
         let objects = Arc::new(MemoryObjects::default());
         let (sender, source) = source(&functions, &objects);
-        let running = start(name, ports, || source, env);
+        let running = start_with(text, name, ports, || source, env);
         Self { running, functions, objects, sender, next_command: 1 }
     }
 

@@ -3,6 +3,8 @@
 #![allow(dead_code)]
 
 pub mod fleet;
+pub mod secure;
+pub mod streams;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
@@ -15,6 +17,8 @@ use hotline_sip::{Endpoint, EndpointConfig};
 use media_node::config::Config;
 use media_node::standalone::DecisionFile;
 use media_node::{Node, Source};
+
+use secure::{Guard, Kind};
 
 /// How long anything in a test may take before it counts as not happening.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -35,6 +39,8 @@ pub struct Line {
     pub ended: bool,
     pub failed: Option<u16>,
     pub answered: bool,
+    /// Protects it.
+    pub guard: Option<Guard>,
 }
 
 /// A phone with as many lines as calls come.
@@ -46,6 +52,8 @@ pub struct Peer {
     /// Answers incoming calls with this tone.
     pub auto_answer_hz: Option<f64>,
     pub registered: Option<Result<u32, u16>>,
+    /// How lines from now on are protected.
+    pub protects: Option<Kind>,
     pub statuses: Vec<u16>,
 }
 
@@ -57,7 +65,7 @@ fn description(rtp: SocketAddr, law: &str) -> Bytes {
     ))
 }
 
-fn rtp_address(sdp: &[u8]) -> Option<SocketAddr> {
+pub fn rtp_address(sdp: &[u8]) -> Option<SocketAddr> {
     let text = String::from_utf8_lossy(sdp);
     let port = text.lines().find_map(|l| l.strip_prefix("m=audio "))?.split(' ').next()?;
     format!("127.0.0.1:{port}").parse().ok()
@@ -75,6 +83,7 @@ impl Peer {
             lines: Vec::new(),
             auto_answer_hz: None,
             registered: None,
+            protects: None,
             statuses: Vec::new(),
         }
     }
@@ -91,6 +100,7 @@ impl Peer {
         let rtp = UdpSocket::bind("127.0.0.1:0").unwrap();
         rtp.set_nonblocking(true).unwrap();
         let address = rtp.local_addr().unwrap();
+        let guard = self.protects.map(|kind| Guard::new(kind, address.port()));
         self.lines.push(Line {
             call,
             rtp,
@@ -104,6 +114,7 @@ impl Peer {
             ended: false,
             failed: None,
             answered: false,
+            guard,
         });
         address
     }
@@ -114,6 +125,16 @@ impl Peer {
     }
 
     pub fn dial_with(&mut self, number: &str, tone_hz: f64, credentials: Option<Credentials>) -> usize {
+        self.dial_headers(number, tone_hz, credentials, Vec::new())
+    }
+
+    pub fn dial_headers(
+        &mut self,
+        number: &str,
+        tone_hz: f64,
+        credentials: Option<Credentials>,
+        headers: Vec<hotline_sip::api::Header>,
+    ) -> usize {
         let call = self.endpoint.fresh_call();
         let rtp = self.line(call, None, tone_hz);
         let command = Command::Invite {
@@ -122,12 +143,33 @@ impl Peer {
             path: self.path(),
             from: format!("<sip:+8613800138000@{}>", self.address()),
             to: format!("<sip:{number}@{}>", self.node),
-            sdp: Some(description(rtp, "0")),
-            headers: Vec::new(),
+            sdp: Some(self.offer(self.lines.len() - 1, rtp, "sendrecv")),
+            headers,
             credentials,
         };
         self.endpoint.handle_command(Instant::now(), command).unwrap();
         self.lines.len() - 1
+    }
+
+    fn offer(&self, line: usize, rtp: SocketAddr, direction: &str) -> Bytes {
+        match &self.lines[line].guard {
+            Some(guard) => guard.description(rtp, "0", direction),
+            None => description(rtp, "0"),
+        }
+    }
+
+    /// The Replaces header that a new call of ours needs to take this one over.
+    pub fn replaces(&self, line: usize) -> hotline_sip::api::Header {
+        let dialog = self.endpoint.dialog(self.lines[line].call).unwrap();
+        let (call_id, ours, theirs) = (dialog.sip_call_id, dialog.local_tag, dialog.remote_tag);
+        ("Replaces".into(), format!("{call_id};to-tag={theirs};from-tag={ours}"))
+    }
+
+    /// A new offer with this direction.
+    pub fn reoffer(&mut self, line: usize, direction: &str) {
+        let rtp = self.lines[line].rtp.local_addr().unwrap();
+        let command = Command::Reoffer { call: self.lines[line].call, sdp: self.offer(line, rtp, direction) };
+        self.endpoint.handle_command(Instant::now(), command).unwrap();
     }
 
     pub fn register(&mut self, user: &str, password: &str, seconds: u64) {
@@ -142,6 +184,12 @@ impl Peer {
             expires: Duration::from_secs(seconds),
             credentials: Some(Credentials { user: user.into(), password: password.into() }),
         };
+        self.endpoint.handle_command(Instant::now(), command).unwrap();
+    }
+
+    /// Asks for a transfer of a line.
+    pub fn refer(&mut self, line: usize, refer_to: String) {
+        let command = Command::Refer { call: self.lines[line].call, refer_to };
         self.endpoint.handle_command(Instant::now(), command).unwrap();
     }
 
@@ -195,7 +243,10 @@ impl Peer {
                 let remote = invite.sdp.as_deref().and_then(rtp_address);
                 let rtp = self.line(call, remote, hz);
                 self.lines.last_mut().unwrap().answered = true;
-                let answer = Command::Answer { call, sdp: description(rtp, "0"), headers: Vec::new() };
+                let offer = invite.sdp.clone().unwrap_or_default();
+                let guard = self.lines.last_mut().and_then(|line| line.guard.as_mut());
+                let sdp = guard.map_or_else(|| description(rtp, "0"), |guard| guard.take(&offer, rtp));
+                let answer = Command::Answer { call, sdp, headers: Vec::new() };
                 self.endpoint.handle_command(now, answer).unwrap();
             }
             Event::Progressed { status, .. } => self.statuses.push(status),
@@ -204,6 +255,9 @@ impl Peer {
                 if let Some(line) = self.lines.iter_mut().find(|l| l.call == call) {
                     line.answered = true;
                     line.remote = remote;
+                    if let (Some(guard), Some(sdp)) = (&mut line.guard, &sdp) {
+                        guard.learn(sdp);
+                    }
                 }
             }
             Event::Failed { call, status, .. } => {
@@ -217,7 +271,18 @@ impl Peer {
                     line.ended = true;
                 }
             }
+            Event::ReofferAnswered { call, result: Ok(sdp) } => {
+                let line = self.lines.iter_mut().find(|l| l.call == call);
+                if let Some(guard) = line.and_then(|line| line.guard.as_mut()) {
+                    guard.learn(&sdp);
+                }
+            }
             Event::Registration { result, .. } => self.registered = Some(result),
+            Event::Info { content_type, body, .. } if content_type == "message/sipfrag" => {
+                let text = String::from_utf8_lossy(&body).into_owned();
+                let status: Option<u16> = text.split(' ').nth(1).and_then(|status| status.parse().ok());
+                self.statuses.extend(status);
+            }
             _ => {}
         }
     }
@@ -225,7 +290,11 @@ impl Peer {
 
 impl Line {
     fn step(&mut self, buffer: &mut [u8]) {
-        while let Ok((length, _)) = self.rtp.recv_from(buffer) {
+        while let Ok((length, from)) = self.rtp.recv_from(buffer) {
+            let length = match &mut self.guard {
+                Some(guard) => guard.receive(&mut buffer[..length], &self.rtp, from).unwrap_or(0),
+                None => length,
+            };
             if length > 12 && buffer[1] & 0x7f == 0 {
                 let audio = buffer[12..length].iter().map(|b| Law::Mu.decode(*b));
                 self.heard.extend(audio);
@@ -234,6 +303,9 @@ impl Line {
         let Some(remote) = self.remote.filter(|_| !self.ended) else {
             return;
         };
+        if let Some(guard) = &mut self.guard {
+            guard.step(&self.rtp, remote);
+        }
         let now = Instant::now();
         let due = *self.next_packet.get_or_insert(now);
         if due > now {
@@ -272,7 +344,12 @@ impl Line {
             }
         }
         self.sent += 1;
-        let _ = self.rtp.send_to(&packet, remote);
+        match &mut self.guard {
+            Some(guard) => guard.send(&self.rtp, remote, &packet),
+            None => {
+                let _ = self.rtp.send_to(&packet, remote);
+            }
+        }
     }
 
     /// How much of the last `ms` milliseconds heard is this tone, 0 to 1.
@@ -318,6 +395,17 @@ pub struct Running {
 }
 
 pub fn start(name: &str, ports: &str, source: impl FnOnce() -> Source, env: &[(&str, &str)]) -> Running {
+    start_with("", name, ports, source, env)
+}
+
+/// With a configuration text besides.
+pub fn start_with(
+    text: &str,
+    name: &str,
+    ports: &str,
+    source: impl FnOnce() -> Source,
+    env: &[(&str, &str)],
+) -> Running {
     let folder = std::env::temp_dir().join(format!("media-node-{name}-{}", std::process::id()));
     let mut vars: BTreeMap<String, String> = [
         ("HOTLINE_NODE_SIP_LISTEN", "udp:127.0.0.1:0"),
@@ -329,7 +417,7 @@ pub fn start(name: &str, ports: &str, source: impl FnOnce() -> Source, env: &[(&
     .map(|(k, v)| (k.to_string(), v.to_string()))
     .collect();
     vars.insert("HOTLINE_NODE_NODE_DATA_DIR".into(), folder.display().to_string());
-    let config = Config::read("", &vars).unwrap();
+    let config = Config::read(text, &vars).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let node = runtime.block_on(Node::start(config.clone(), source())).unwrap();
     Running {
@@ -354,6 +442,11 @@ impl Running {
         let node = self.runtime.block_on(Node::start(self.config.clone(), source)).unwrap();
         self.http = node.http_address().unwrap();
         self.node = Some(node);
+    }
+
+    /// Where a stream transport is received.
+    pub fn stream(&self, transport: Transport) -> SocketAddr {
+        self.node().stream_address(transport).unwrap()
     }
 
     pub fn node(&self) -> &Node {

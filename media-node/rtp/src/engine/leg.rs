@@ -3,15 +3,19 @@
 use std::net::SocketAddr;
 
 use super::io::MediaSocket;
+use super::listen::{Scribe, Tap};
 use super::play::Play;
-use crate::api::{LegStats, MediaLegId, Remote};
+use super::web::Shield;
+use crate::api::{Law, LegStats, MediaLegId, Remote};
+use crate::codec::Encoder;
 use crate::dtmf::{EventReceiver, EventSender};
+use crate::ear::Ear;
 use crate::emodel::mos;
 use crate::g711::mean_level;
 use crate::goertzel::InbandReceiver;
 use crate::packet::{COMFORT_NOISE_PT, Header};
 use crate::rtcp::{self, Compound, MAX_REPORT_LEN, ReportBlock, SenderInfo};
-use crate::srtp::{RTCP_OVERHEAD, RTP_OVERHEAD, Srtp};
+use crate::srtp::{RTCP_OVERHEAD, RTP_OVERHEAD};
 use crate::stream::{Micros, Receiver, Sender, Verdict};
 
 /// Packets in order that a sender other than the one in the SDP must show.
@@ -85,15 +89,22 @@ pub(super) struct Leg<S> {
     /// In the list of legs that are ticked every 20 ms.
     pub ticking: bool,
     pub inband_forced: bool,
+    /// The peer has another codec and is sent what the ear hears.
+    pub transcodes: bool,
+    /// In the list of legs that are listened to every 20 ms.
+    pub listening: bool,
     /// Slot of the recording and channel within it.
     pub recording: Option<(u32, u8)>,
     pub mix: Option<u32>,
+    /// What the leg says is decoded.
+    pub ear: Option<Box<Ear>>,
+    pub tap: Option<Box<Tap>>,
     pub inband: Option<Box<InbandReceiver>>,
     pub play: Option<Box<Play>>,
     pub digits_out: Option<Box<EventSender>>,
-    pub quiet: Option<QuietWatch>,
+    pub quiet: Option<Box<QuietWatch>>,
     /// What is heard and sent is protected.
-    pub srtp: Option<Box<Srtp>>,
+    pub shield: Option<Box<Shield>>,
     pub receiver: Receiver,
     pub sender: Sender,
     pub rejected: u64,
@@ -103,6 +114,11 @@ pub(super) struct Leg<S> {
     pub remote_since: Micros,
     pub digits_out_at: u32,
     pub events: EventReceiver,
+    /// The newest event passed on to this leg by its own clock: its timestamps there and here.
+    pub relayed_event: Option<(u32, u32)>,
+    /// Makes this leg's payloads where that takes more than a table.
+    pub voice: Option<Box<Encoder>>,
+    pub scribe: Option<Box<Scribe>>,
     /// The newest event that began in secret: its last packets may come after the secrecy.
     pub secret_event: Option<u32>,
     pub next_stats: Micros,
@@ -155,10 +171,17 @@ impl<S> Leg<S> {
             secret_event: None,
             recording: None,
             mix: None,
+            ear: None,
+            tap: None,
+            transcodes: false,
+            listening: false,
+            relayed_event: None,
+            voice: None,
+            scribe: None,
             ticking: false,
             silent_told: false,
             quiet: None,
-            srtp: None,
+            shield: None,
             next_stats: now,
             rtcp_from: None,
             cname,
@@ -175,7 +198,7 @@ impl<S> Leg<S> {
             return Admission::Rejected;
         };
         let kind = match header.payload_type {
-            pt if pt == remote.law.payload_type() => Kind::Audio,
+            pt if pt == remote.format.payload_type => Kind::Audio,
             pt if Some(pt) == remote.dtmf_pt => Kind::Event,
             COMFORT_NOISE_PT => Kind::ComfortNoise,
             _ => return Admission::Rejected,
@@ -227,16 +250,26 @@ impl<S> Leg<S> {
     /// A new description of the peer. `true`: the source address is to be learnt again.
     pub fn set_remote(&mut self, remote: Remote, now: Micros) -> bool {
         let moved = self.remote.is_none_or(|before| before.rtp != remote.rtp);
-        let relatch = remote.relatch || moved;
+        // Where a browser is, its checks say.
+        let relatch = (remote.relatch || moved) && !self.is_web();
         if relatch {
             self.latch = Latch::Open { stranger: None };
             self.receiver.forget_source();
             self.rtcp_from = None;
         }
+        let khz = remote.format.codec.clock_khz();
+        self.receiver.set_khz(khz);
+        self.sender.set_khz(khz);
+        self.events.set_khz(remote.dtmf_khz);
         self.remote = Some(remote);
         self.remote_since = now;
         self.silent_told = false;
         relatch
+    }
+
+    /// The peer's reports may come from elsewhere from now on.
+    pub fn forget_reports(&mut self) {
+        self.rtcp_from = None;
     }
 
     /// Where RTP goes: `Err` with nothing to send to, `Ok(None)` to the peer connected to.
@@ -246,16 +279,15 @@ impl<S> Leg<S> {
             (None, _) => Err(()),
             (_, Latch::Settled { connected: true, .. }) => Ok(None),
             (_, Latch::Settled { from, .. } | Latch::Provisional { from, .. }) => Ok(Some(from)),
+            (Some(_), Latch::Open { .. }) if self.is_web() => Err(()),
             (Some(remote), Latch::Open { .. }) => Ok(Some(remote.rtp)),
         }
     }
 
     /// Follows the voice for `QuietWatch`; gives the length of the silence once it is long enough.
-    pub fn watch_quiet(&mut self, audio: Option<&[u8]>, now: Micros) -> Option<u32> {
+    pub fn watch_quiet(&mut self, audio: Option<(&[u8], Law)>, now: Micros) -> Option<u32> {
         let quiet = self.quiet.as_mut()?;
-        if let (Some(audio), Some(remote)) = (audio, &self.remote)
-            && mean_level(audio, remote.law) > VOICE_LEVEL
-        {
+        if audio.is_some_and(|(audio, law)| mean_level(audio, law) > VOICE_LEVEL) {
             quiet.last_voice = now;
         }
         let for_ms = (now.saturating_sub(quiet.last_voice) / 1_000) as u32;
@@ -356,8 +388,11 @@ const PROTECTED: usize = 2_048 + RTP_OVERHEAD;
 impl<S: MediaSocket> Leg<S> {
     /// Sends an RTP packet, protected where the leg is. `false`: not taken.
     pub fn send_rtp(&mut self, to: Option<SocketAddr>, datagram: &[u8]) -> bool {
-        let Some(srtp) = &mut self.srtp else {
+        let Some(shield) = &mut self.shield else {
             return self.rtp.send(to, datagram);
+        };
+        let Some(srtp) = &mut shield.srtp else {
+            return false;
         };
         let mut buffer = [0; PROTECTED];
         let Some(front) = buffer.get_mut(..datagram.len()) else {
@@ -372,15 +407,28 @@ impl<S: MediaSocket> Leg<S> {
 
     /// Sends an RTCP packet, protected where the leg is.
     pub fn send_rtcp(&mut self, to: SocketAddr, report: &[u8; MAX_REPORT_LEN], length: usize) {
-        let Some(srtp) = &mut self.srtp else {
+        let Some(shield) = &mut self.shield else {
             self.rtcp.send(Some(to), report.get(..length).unwrap_or_default());
+            return;
+        };
+        let Shield { srtp: Some(srtp), web } = &mut **shield else {
             return;
         };
         let mut buffer = [0; MAX_REPORT_LEN + RTCP_OVERHEAD];
         let (front, _) = buffer.split_at_mut(MAX_REPORT_LEN);
         front.copy_from_slice(report);
-        if let Ok(length) = srtp.protect_rtcp(&mut buffer, length) {
-            self.rtcp.send(Some(to), buffer.get(..length).unwrap_or_default());
+        let Ok(length) = srtp.protect_rtcp(&mut buffer, length) else {
+            return;
+        };
+        let report = buffer.get(..length).unwrap_or_default();
+        match (web, self.latch.address()) {
+            (None, _) => {
+                self.rtcp.send(Some(to), report);
+            }
+            (Some(_), Some(peer)) => {
+                self.rtp.send(Some(peer), report);
+            }
+            (Some(_), None) => {}
         }
     }
 }
@@ -388,7 +436,6 @@ impl<S: MediaSocket> Leg<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::Law;
 
     fn address(text: &str) -> SocketAddr {
         text.parse().unwrap()
@@ -403,7 +450,16 @@ mod tests {
     fn remote(rtp: &str) -> Remote {
         let rtp = address(rtp);
         let rtcp = SocketAddr::new(rtp.ip(), rtp.port() + 1);
-        Remote { rtp, rtcp, law: Law::Mu, dtmf_pt: Some(101), receives: true, sends: true, relatch: false }
+        Remote {
+            rtp,
+            rtcp,
+            format: Law::Mu.into(),
+            dtmf_pt: Some(101),
+            dtmf_khz: 8,
+            receives: true,
+            sends: true,
+            relatch: false,
+        }
     }
 
     fn packet(payload_type: u8, ssrc: u32, sequence: u16) -> Header {
@@ -425,7 +481,7 @@ mod tests {
     #[test]
     fn what_every_packet_touches_lies_at_the_front() {
         let end = std::mem::offset_of!(Leg<std::net::UdpSocket>, rejected);
-        assert!(end <= HOT_BYTES && HOT_BYTES < end + 64, "HOT_BYTES should be {}", end.next_multiple_of(64));
+        assert!(end <= HOT_BYTES && HOT_BYTES < end + 64, "HOT_BYTES should be {}: {end}", end.next_multiple_of(64));
     }
 
     #[test]
@@ -508,9 +564,9 @@ mod tests {
     #[test]
     fn quiet_is_told_once_when_the_voice_stops() {
         let mut leg = leg();
-        leg.quiet = Some(QuietWatch { for_ms: 1_000, last_voice: 0 });
-        assert_eq!(leg.watch_quiet(Some(&[0x90; 160]), 900_000), None);
-        assert_eq!(leg.watch_quiet(Some(&[0xFF; 160]), 1_800_000), None);
+        leg.quiet = Some(Box::new(QuietWatch { for_ms: 1_000, last_voice: 0 }));
+        assert_eq!(leg.watch_quiet(Some((&[0x90; 160], Law::Mu)), 900_000), None);
+        assert_eq!(leg.watch_quiet(Some((&[0xFF; 160], Law::Mu)), 1_800_000), None);
         assert_eq!(leg.watch_quiet(None, 1_900_000), Some(1_000));
         assert_eq!(leg.watch_quiet(None, 9_000_000), None);
     }

@@ -3,6 +3,7 @@
 mod events;
 mod io;
 mod leg;
+mod listen;
 mod mix;
 mod pace;
 mod play;
@@ -12,6 +13,7 @@ mod relay;
 mod shard;
 mod thread;
 mod tick;
+mod web;
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -25,12 +27,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub use events::{EventReceiver, EventSender, event_queue};
 
 use crate::api::{MediaCommand, MediaLegId};
+use crate::dtls::{Fingerprint, Identity, IdentityError};
 use crate::spool::{Spool, SpoolWriter, Uploader, UploaderConfig};
 use crate::stream::Micros;
+use crate::tap::{TapDirection, TapReader, tap_ring};
 use leg::Leg;
 use ports::PortPool;
 use shard::{Shard, ShardConfig, SpoolAccess};
 use thread::{Message, Shared, Thread};
+use web::DtlsContext;
 
 /// Messages waiting for a media thread above which it counts as too slow.
 const RING_CAPACITY: usize = 65_536;
@@ -143,6 +148,9 @@ pub enum MediaError {
     /// The engine was shut down, or its thread died.
     #[error("the media engine has stopped")]
     Stopped,
+    /// There is no certificate for browsers.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// The leg's id was never given out by this engine.
     #[error("no such media leg")]
     UnknownLeg,
@@ -193,6 +201,7 @@ struct Inner {
     sinks: usize,
     next_leg: AtomicU64,
     random: RandomState,
+    fingerprint: Fingerprint,
 }
 
 /// Talks to the engine from any thread.
@@ -253,6 +262,7 @@ impl MediaEngine {
         let spool = Spool::open(&config.spool_dir, config.spool_limit_bytes, config.spool_min_free_bytes)
             .map_err(failed("spool_dir"))?;
         let random = RandomState::new();
+        let identity = Identity::make()?;
         let pool = PortPool::new(config.ports, config.port_quarantine_ms, random.hash_one(0u8));
         let ports = Arc::new(Mutex::new(pool));
         let epoch = Instant::now();
@@ -266,6 +276,7 @@ impl MediaEngine {
             sinks: sinks.len(),
             next_leg: AtomicU64::new(1),
             random,
+            fingerprint: identity.fingerprint(),
             config,
         };
         let mut engine = MediaEngine {
@@ -283,6 +294,7 @@ impl MediaEngine {
                 digits_at_start: inner.config.digits_at_start,
                 connect: true,
                 wall_start_us,
+                dtls: DtlsContext { identity: identity.clone(), epoch },
             };
             let access = SpoolAccess { spool: spool.clone(), writer: writer.clone() };
             let shard = Shard::new(config, sinks.clone(), access, (number as u64) << THREAD_SHIFT);
@@ -402,6 +414,7 @@ impl MediaHandle {
             | MediaCommand::RecordLeg { leg, .. }
             | MediaCommand::WatchQuiet { leg, .. }
             | MediaCommand::InbandDigits { leg, .. }
+            | MediaCommand::Tap { leg, .. }
             | MediaCommand::Secret { leg, .. }
             | MediaCommand::SendDigits { leg, .. }
             | MediaCommand::Close { leg } => *leg,
@@ -421,11 +434,24 @@ impl MediaHandle {
         shard.send(Message::Command(command))
     }
 
+    /// Listens to a leg from outside, through a ring for so many frames of 20 ms (50 are a second
+    /// of one direction). A leg has one such listener: a new one takes the place of the one before.
+    pub fn tap(&self, leg: MediaLegId, direction: TapDirection, frames: usize) -> Result<TapReader, MediaError> {
+        let (into, reader) = tap_ring(frames);
+        self.send(MediaCommand::Tap { leg, direction, into })?;
+        Ok(reader)
+    }
+
     fn to_all(&self, command: impl Fn() -> MediaCommand) -> Result<(), MediaError> {
         for shard in &self.0.shards {
             shard.send(Message::Command(command()))?;
         }
         Ok(())
+    }
+
+    /// Of the certificate that this engine's handshakes use, for descriptions.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.0.fingerprint
     }
 
     /// Port pairs, in use and in all.
@@ -445,8 +471,12 @@ impl MediaHandle {
 }
 
 #[cfg(test)]
+mod codec_tests;
+#[cfg(test)]
 mod recording_tests;
 #[cfg(test)]
 mod shard_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod web_tests;

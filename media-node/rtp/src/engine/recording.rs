@@ -57,7 +57,7 @@ impl<S: MediaSocket> Shard<S> {
                 return Err(refused(format!("media leg {} is being recorded already", id.0)));
             }
             slots.push(slot);
-            laws.push(leg.remote.map_or(Law::Mu, |remote| remote.law));
+            laws.push(leg.remote.map_or(Law::Mu, |remote| remote.format.codec.law().unwrap_or(Law::Mu)));
         }
         if self.recording_tokens.contains_key(&token) {
             return Err(refused(format!("a recording with token {} is under way already", token.0)));

@@ -6,7 +6,7 @@ use super::io::MediaSocket;
 use super::leg::{Admission, Kind, Latch};
 use super::play::Play;
 use super::shard::{Shard, Slot};
-use crate::api::{Law, MediaEvent, Sound};
+use crate::api::{Codec, MediaEvent, Sound};
 use crate::dtmf::{self, Press};
 use crate::g711::translate;
 use crate::goertzel::key_tones;
@@ -22,9 +22,19 @@ impl<S: MediaSocket> Shard<S> {
         let Some(leg) = self.legs.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
             return;
         };
-        let plain = match &mut leg.srtp {
-            Some(srtp) => srtp.unprotect_rtp(datagram).unwrap_or(0),
+        let plain = match &mut leg.shield {
+            Some(shield) => {
+                if let (Some(_), Some(from)) = (&shield.web, from)
+                    && !self.web(slot, datagram, from, now)
+                {
+                    return;
+                }
+                self.unprotect(slot, datagram, now)
+            }
             None => datagram.len(),
+        };
+        let Some(leg) = self.legs.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
+            return;
         };
         let datagram = datagram.get_mut(..plain).unwrap_or_default();
         let header = Header::read(datagram);
@@ -34,7 +44,10 @@ impl<S: MediaSocket> Shard<S> {
             self.counters.rejected += 1;
             return;
         };
-        if connect && let Latch::Settled { from, connected: false } = leg.latch {
+        if connect
+            && let Latch::Settled { from, connected: false } = leg.latch
+            && !leg.is_web()
+        {
             let connected = leg.rtp.connect(Some(from));
             leg.latch = Latch::Settled { from, connected };
         }
@@ -51,19 +64,44 @@ impl<S: MediaSocket> Shard<S> {
             Kind::Event => self.event(slot, &header, datagram, now),
             // It has a payload type the peer may not know, and says nothing.
             Kind::ComfortNoise => {
-                let peer = self.leg(slot).and_then(|leg| leg.peer);
+                let payload = datagram.get(header.payload_start..header.payload_end).unwrap_or_default();
+                let Some(leg) = self.leg(slot) else { return };
+                if let Some(ear) = &mut leg.ear {
+                    ear.take_comfort_noise(header.sequence, header.timestamp, payload);
+                }
+                let peer = leg.peer;
                 self.keep_back(peer, &header);
             }
         }
     }
 
+    /// Makes a protected packet plain in place; its new length, 0 where it is not authentic.
+    fn unprotect(&mut self, slot: Slot, datagram: &mut [u8], now: Micros) -> usize {
+        let Some(shield) = self.leg(slot).and_then(|leg| leg.shield.as_mut()) else {
+            return 0;
+        };
+        let plain = shield.srtp.as_mut().and_then(|srtp| srtp.unprotect_rtp(datagram).ok());
+        if plain.is_some() {
+            shield.heard(now);
+        }
+        plain.unwrap_or(0)
+    }
+
     fn stream_restarted(&mut self, slot: Slot) {
         let Some(leg) = self.leg(slot) else { return };
         let press = leg.events.restart();
+        if let Some(ear) = &mut leg.ear {
+            ear.restart();
+        }
+        leg.scribe = None;
         if let Some((index, channel)) = leg.recording
             && let Some(Some(recording)) = self.recordings.get_mut(index as usize)
         {
             recording.aligner.restart(usize::from(channel));
+        }
+        let peer = self.leg(slot).and_then(|leg| leg.peer);
+        if let Some(peer) = peer.and_then(|peer| self.leg(peer)) {
+            peer.relayed_event = None;
         }
         self.report(slot, press);
     }
@@ -73,7 +111,11 @@ impl<S: MediaSocket> Shard<S> {
             return;
         };
         let Some(remote) = &leg.remote else { return };
-        let law = remote.law;
+        let codec = remote.format.codec;
+        let Some(law) = codec.law() else {
+            self.wide_audio(slot, header, datagram, codec, now);
+            return;
+        };
         let Some(payload) = datagram.get_mut(header.payload_start..header.payload_end) else {
             return;
         };
@@ -92,8 +134,7 @@ impl<S: MediaSocket> Shard<S> {
                 payload.fill(law.silence());
             }
         }
-        let quiet = if leg.quiet.is_some() { leg.watch_quiet(Some(payload), now) } else { None };
-        let (peer, mix) = (leg.peer, leg.mix);
+        let quiet = if leg.quiet.is_some() { leg.watch_quiet(Some((payload, law)), now) } else { None };
         if press.is_some() || quiet.is_some() {
             let (sink, id) = (leg.sink, leg.id);
             if let Some(for_ms) = quiet {
@@ -101,15 +142,20 @@ impl<S: MediaSocket> Shard<S> {
             }
             self.report(slot, press);
         }
-        match (peer, mix) {
-            (Some(peer), _) => self.relay(peer, header, datagram, law, None, now),
-            (None, Some(mix)) => self.mix_input(
-                mix,
-                slot,
-                datagram.get(header.payload_start..header.payload_end).unwrap_or_default(),
-                law,
-            ),
-            (None, None) => {}
+        self.pass_on(slot, header, datagram, codec, now);
+    }
+
+    /// To whoever hears this leg: the peer as it is, or the ear that decodes it.
+    pub fn pass_on(&mut self, slot: Slot, header: &Header, datagram: &mut [u8], codec: Codec, now: Micros) {
+        let Some(leg) = self.legs.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        if let Some(ear) = &mut leg.ear {
+            let payload = datagram.get(header.payload_start..header.payload_end).unwrap_or_default();
+            ear.take(header.sequence, header.timestamp, payload, now);
+        }
+        if let Some(peer) = leg.peer.filter(|_| !leg.transcodes) {
+            self.relay(peer, header, datagram, codec, None, now);
         }
     }
 
@@ -123,6 +169,8 @@ impl<S: MediaSocket> Shard<S> {
             leg.secret_event = Some(header.timestamp);
         }
         let (peer, secret) = (leg.peer, leg.secret_event == Some(header.timestamp));
+        let Some(own) = leg.remote else { return };
+        let transcodes = leg.transcodes;
         let digit = payload.first().copied().and_then(dtmf::digit);
         for press in presses {
             self.report(slot, press);
@@ -131,16 +179,19 @@ impl<S: MediaSocket> Shard<S> {
             self.keep_back(peer, header);
             return;
         };
-        let peer_pt = self.leg(peer).and_then(|peer| peer.remote).and_then(|remote| remote.dtmf_pt);
-        match (peer_pt, digit) {
-            (Some(pt), _) => self.relay(peer, header, datagram, Law::Mu, Some(pt), now),
+        let theirs = self.leg(peer).and_then(|peer| peer.remote);
+        match (theirs.and_then(|theirs| Some((theirs.dtmf_pt?, theirs.dtmf_khz))), digit) {
+            (Some((pt, khz)), _) if khz == own.dtmf_khz && !transcodes => {
+                self.relay(peer, header, datagram, own.format.codec, Some(pt), now);
+            }
+            (Some(_), _) => self.relay_event(peer, header, payload, u32::from(own.dtmf_khz), now),
             (None, Some(digit)) if begins => self.sound_key(peer, digit),
             _ => self.keep_back(Some(peer), header),
         }
     }
 
     /// A packet is not passed on to the peer, which must not take that for a loss.
-    fn keep_back(&mut self, peer: Option<Slot>, header: &Header) {
+    pub fn keep_back(&mut self, peer: Option<Slot>, header: &Header) {
         if let Some(peer) = peer.and_then(|peer| self.leg(peer)) {
             peer.sender.skip_relayed(header.ssrc);
         }
@@ -156,7 +207,7 @@ impl<S: MediaSocket> Shard<S> {
         }
     }
 
-    fn relay(&mut self, to: Slot, header: &Header, datagram: &mut [u8], law: Law, event_pt: Option<u8>, now: Micros) {
+    fn relay(&mut self, to: Slot, header: &Header, datagram: &mut [u8], from: Codec, event: Option<u8>, now: Micros) {
         let Some(leg) = self.legs.get_mut(to as usize).and_then(Option::as_deref_mut) else {
             return;
         };
@@ -167,14 +218,15 @@ impl<S: MediaSocket> Shard<S> {
             leg.sender.forget_relay();
             return;
         };
-        let payload_type = event_pt.unwrap_or(remote.law.payload_type());
-        if event_pt.is_none()
-            && remote.law != law
+        let (codec, payload_type) = (remote.format.codec, event.unwrap_or(remote.format.payload_type));
+        if event.is_none()
+            && codec != from
             && let Some(payload) = datagram.get_mut(header.payload_start..header.payload_end)
+            && let (Some(from), Some(to)) = (from.law(), codec.law())
         {
-            translate(payload, law, remote.law);
+            translate(payload, from, to);
         }
-        let patch = leg.sender.next_relayed(header, payload_type, event_pt.is_some(), now);
+        let patch = leg.sender.next_relayed(header, payload_type, event.is_some(), now);
         let Some(patch) = patch else { return };
         patch.apply(datagram);
         if leg.send_rtp(destination, datagram) {
@@ -183,6 +235,12 @@ impl<S: MediaSocket> Shard<S> {
             self.counters.send_failures += 1;
         }
         leg.sender.sent(header.payload_end - header.payload_start);
+        if event.is_none()
+            && let Some(tap) = &mut leg.tap
+        {
+            let payload = datagram.get(header.payload_start..header.payload_end).unwrap_or_default();
+            tap.takes(codec, &patch, payload, now);
+        }
     }
 
     /// Reports a press; a secret one is reported as well (who asked for secrecy collects it).
@@ -198,12 +256,12 @@ impl<S: MediaSocket> Shard<S> {
     pub fn rtcp(&mut self, slot: Slot, datagram: &[u8], from: SocketAddr, now: Micros) {
         let now_ntp = rtcp::ntp(self.config.wall_start_us + now);
         let Some(leg) = self.leg(slot) else { return };
-        let Some(srtp) = &mut leg.srtp else {
+        let Some(shield) = &mut leg.shield else {
             leg.receive_rtcp(datagram, from, now, now_ntp);
             return;
         };
         let mut plain = datagram.to_vec();
-        if let Ok(length) = srtp.unprotect_rtcp(&mut plain) {
+        if let Some(length) = shield.srtp.as_mut().and_then(|srtp| srtp.unprotect_rtcp(&mut plain).ok()) {
             leg.receive_rtcp(plain.get(..length).unwrap_or_default(), from, now, now_ntp);
         }
     }

@@ -12,11 +12,11 @@ use super::mix::Mix;
 use super::play::Play;
 use super::recording::Recording;
 use super::tick::Wheel;
+use super::web::DtlsContext;
 use crate::api::{MediaCommand, MediaEvent, MediaLegId, Remote, Sound, Token};
 use crate::dtmf::EventSender as DigitSender;
 use crate::goertzel::{InbandReceiver, key_tones};
 use crate::spool::{Spool, SpoolWriter};
-use crate::srtp::Srtp;
 use crate::stream::Micros;
 
 /// What a shard is told once.
@@ -29,6 +29,7 @@ pub(super) struct ShardConfig {
     pub connect: bool,
     /// Microseconds since 1970 at the engine's start.
     pub wall_start_us: u64,
+    pub dtls: DtlsContext,
 }
 
 /// Counted by a shard, read by everyone.
@@ -67,6 +68,8 @@ pub(super) struct Shard<S> {
     pub next_mix: u32,
     /// Ports of legs that were closed.
     pub closed_ports: Vec<u16>,
+    /// DTLS handshakes under way.
+    pub handshakes: usize,
 }
 
 impl<S: MediaSocket> Shard<S> {
@@ -86,6 +89,7 @@ impl<S: MediaSocket> Shard<S> {
             mixes: HashMap::new(),
             next_mix: 0,
             closed_ports: Vec::new(),
+            handshakes: 0,
         }
     }
 
@@ -144,14 +148,7 @@ impl<S: MediaSocket> Shard<S> {
     pub fn command(&mut self, command: MediaCommand, now: Micros) {
         match command {
             MediaCommand::SetRemote { leg, remote } => self.set_remote(leg, remote, now),
-            MediaCommand::Secure { leg, keys } => {
-                if let Some(leg) = self.slot_of(leg).and_then(|slot| self.leg(slot)) {
-                    let same = keys.as_ref().zip(leg.srtp.as_ref()).is_some_and(|(keys, srtp)| srtp.has(keys));
-                    if !same {
-                        leg.srtp = keys.map(|keys| Box::new(Srtp::new(&keys)));
-                    }
-                }
-            }
+            MediaCommand::Secure { leg, security } => self.secure(leg, security, now),
             MediaCommand::Play { leg, token, sounds, looped } => self.play(leg, Play::new(Some(token), sounds, looped)),
             MediaCommand::StopPlay { leg } => self.stop_play(leg),
             MediaCommand::Bridge { a, b } => self.bridge(a, b),
@@ -172,7 +169,7 @@ impl<S: MediaSocket> Shard<S> {
             }
             MediaCommand::WatchQuiet { leg, for_ms } => {
                 if let Some(leg) = self.slot_of(leg).and_then(|slot| self.leg(slot)) {
-                    leg.quiet = (for_ms > 0).then_some(QuietWatch { for_ms, last_voice: now });
+                    leg.quiet = (for_ms > 0).then(|| Box::new(QuietWatch { for_ms, last_voice: now }));
                 }
             }
             MediaCommand::InbandDigits { leg, on } => {
@@ -181,6 +178,7 @@ impl<S: MediaSocket> Shard<S> {
                 }
             }
             MediaCommand::Mix { legs } => self.mix(&legs, now),
+            MediaCommand::Tap { leg, direction, into } => self.tap(leg, direction, into),
             MediaCommand::Secret { leg, on } => {
                 let Some(slot) = self.slot_of(leg) else {
                     return;
@@ -202,6 +200,7 @@ impl<S: MediaSocket> Shard<S> {
             leg.rtp.connect(None);
         }
         self.inband(slot, None);
+        self.tune(slot);
     }
 
     /// Listens for in-band digits while no telephone-event is negotiated, or where asked to.
@@ -248,8 +247,10 @@ impl<S: MediaSocket> Shard<S> {
         for (slot, other) in [(left, right), (right, left)] {
             if let Some(leg) = self.leg(slot) {
                 leg.peer = Some(other);
+                leg.relayed_event = None;
             }
         }
+        self.tune(left);
     }
 
     pub fn unbridge(&mut self, slot: Slot) {
@@ -261,6 +262,10 @@ impl<S: MediaSocket> Shard<S> {
             if peer.peer == Some(slot) {
                 peer.peer = None;
             }
+        }
+        self.tune_one(slot, None);
+        if let Some(peer) = peer {
+            self.tune_one(peer, None);
         }
     }
 
@@ -282,6 +287,7 @@ impl<S: MediaSocket> Shard<S> {
         self.unbridge(slot);
         self.leave_mix(slot);
         self.leave_recording(slot, now);
+        self.forget_handshake(slot);
         self.by_id.remove(&id);
         let Some(leg) = self.legs.get_mut(slot as usize).and_then(Option::take) else {
             return;

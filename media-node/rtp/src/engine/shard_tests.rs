@@ -10,7 +10,9 @@ use super::io::MediaSocket;
 use super::leg::Leg;
 use super::shard::{Shard, ShardConfig, Slot, SpoolAccess};
 use super::tick::TICK_US;
+use super::web::DtlsContext;
 use crate::api::*;
+use crate::dtls::Identity;
 use crate::packet::{HEADER_LEN, Header, Patch};
 use crate::rtcp;
 use crate::spool::tests::Scratch;
@@ -18,11 +20,15 @@ use crate::spool::{Spool, SpoolWriter};
 use crate::srtp::{MasterKey, Srtp, SrtpKeys, Suite};
 use crate::stream::Micros;
 use std::net::SocketAddr;
+use std::sync::LazyLock;
+use std::time::Instant;
 
-type Sent = Rc<RefCell<Vec<(Micros, Vec<u8>)>>>;
+pub(super) static IDENTITY: LazyLock<Identity> = LazyLock::new(|| Identity::make().unwrap());
+
+pub(super) type Sent = Rc<RefCell<Vec<(Micros, Vec<u8>)>>>;
 
 /// Keeps what is sent, with its time.
-struct Memory {
+pub(super) struct Memory {
     clock: Rc<RefCell<Micros>>,
     sent: Sent,
 }
@@ -38,12 +44,12 @@ impl MediaSocket for Memory {
     }
 }
 
-struct World {
-    shard: Shard<Memory>,
+pub(super) struct World {
+    pub shard: Shard<Memory>,
     events: EventReceiver,
     clock: Rc<RefCell<Micros>>,
-    rtp: Vec<Sent>,
-    rtcp: Vec<Sent>,
+    pub rtp: Vec<Sent>,
+    pub rtcp: Vec<Sent>,
     writer: SpoolWriter,
     _scratch: Scratch,
 }
@@ -54,11 +60,11 @@ impl Drop for World {
     }
 }
 
-fn peer(leg: usize) -> SocketAddr {
+pub(super) fn peer(leg: usize) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 1], 4_000 + 2 * leg as u16))
 }
 
-fn packet(payload_type: u8, sequence: u16, timestamp: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn packet(payload_type: u8, sequence: u16, timestamp: u32, payload: &[u8]) -> Vec<u8> {
     let mut packet = vec![0; HEADER_LEN];
     let patch = Patch { payload_type, marker: false, sequence, timestamp, ssrc: 5 };
     patch.write((&mut packet[..]).try_into().unwrap());
@@ -67,7 +73,7 @@ fn packet(payload_type: u8, sequence: u16, timestamp: u32, payload: &[u8]) -> Ve
 }
 
 impl World {
-    fn new(legs: usize) -> World {
+    pub fn new(legs: usize) -> World {
         let scratch = Scratch::new();
         let spool = Spool::open(&scratch.0, u64::MAX, 0).unwrap();
         let (writer, _thread) = SpoolWriter::start(spool.clone()).unwrap();
@@ -78,6 +84,7 @@ impl World {
             digits_at_start: false,
             connect: true,
             wall_start_us: 1_700_000_000_000_000,
+            dtls: DtlsContext { identity: IDENTITY.clone(), epoch: Instant::now() },
         };
         let access = SpoolAccess { spool, writer: writer.clone() };
         let mut world = World {
@@ -100,8 +107,9 @@ impl World {
             let remote = Remote {
                 rtp: peer(index),
                 rtcp: peer(index),
-                law: Law::Mu,
+                format: Law::Mu.into(),
                 dtmf_pt: Some(101),
+                dtmf_khz: 8,
                 receives: true,
                 sends: true,
                 relatch: false,
@@ -111,16 +119,16 @@ impl World {
         world
     }
 
-    fn now(&self) -> Micros {
+    pub fn now(&self) -> Micros {
         *self.clock.borrow()
     }
 
-    fn command(&mut self, command: MediaCommand) {
+    pub fn command(&mut self, command: MediaCommand) {
         let now = self.now();
         self.shard.command(command, now);
     }
 
-    fn run_ms(&mut self, ms: u64) {
+    pub fn run_ms(&mut self, ms: u64) {
         for _ in 0..ms / 5 {
             *self.clock.borrow_mut() += Micros::from(TICK_US);
             let now = self.now();
@@ -128,12 +136,12 @@ impl World {
         }
     }
 
-    fn hear(&mut self, leg: usize, mut datagram: Vec<u8>) {
+    pub fn hear(&mut self, leg: usize, mut datagram: Vec<u8>) {
         let now = self.now();
         self.shard.rtp(leg as Slot, &mut datagram, Some(peer(leg)), now);
     }
 
-    fn told(&self) -> Vec<MediaEvent> {
+    pub fn told(&self) -> Vec<MediaEvent> {
         let mut told = Vec::new();
         self.events.drain(&mut told);
         told
@@ -180,12 +188,13 @@ fn a_prompt_is_paced_and_its_end_is_told_when_it_was_heard() {
 #[test]
 fn a_protected_leg_is_joined_with_a_plain_one() {
     let mut world = World::new(2);
-    let master = |byte| MasterKey { key: [byte; 16], salt: [byte; 14] };
+    let master = |byte| MasterKey::new(Suite::Aes128Sha1Tag80, &[byte; 16], &[byte; 14]).unwrap();
     let keys = SrtpKeys { suite: Suite::Aes128Sha1Tag80, inbound: master(1), outbound: master(2) };
     let phone = SrtpKeys { inbound: master(2), outbound: master(1), ..keys.clone() };
     let mut phone = Srtp::new(&phone);
     let (secure, plain) = (MediaLegId(0), MediaLegId(1));
-    world.command(MediaCommand::Secure { leg: secure, keys: Some(Box::new(keys.clone())) });
+    let security = Security::Keys(Box::new(keys));
+    world.command(MediaCommand::Secure { leg: secure, security: security.clone() });
     world.command(MediaCommand::Bridge { a: secure, b: plain });
     for sequence in 1..=5 {
         let said = packet(0, sequence, u32::from(sequence) * 160, &[sequence as u8; 160]);
@@ -196,7 +205,7 @@ fn a_protected_leg_is_joined_with_a_plain_one() {
         world.hear(0, said);
         world.hear(1, packet(0, sequence, u32::from(sequence) * 160, &[0x80 + sequence as u8; 160]));
         // The same keys in a new description do not start the counters anew.
-        world.command(MediaCommand::Secure { leg: secure, keys: Some(Box::new(keys.clone())) });
+        world.command(MediaCommand::Secure { leg: secure, security: security.clone() });
     }
     let heard: Vec<u8> = world.rtp[1].borrow().iter().map(|(_, datagram)| datagram[HEADER_LEN]).collect();
     assert_eq!(heard, [1, 2, 3, 4, 5], "each once, and nothing that came unprotected");
@@ -229,8 +238,9 @@ fn a_sound_waits_for_the_answer_and_goes_on_unheard_while_held() {
     let held = Remote {
         rtp: peer(0),
         rtcp: peer(0),
-        law: Law::A,
+        format: Law::A.into(),
         dtmf_pt: None,
+        dtmf_khz: 8,
         receives: false,
         sends: false,
         relatch: false,

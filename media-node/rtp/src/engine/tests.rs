@@ -109,7 +109,16 @@ impl Phone {
     pub(super) fn remote(&self) -> Remote {
         let rtp = self.socket.local_addr().unwrap();
         let rtcp = SocketAddr::new(rtp.ip(), rtp.port().wrapping_add(1).max(1));
-        Remote { rtp, rtcp, law: self.law, dtmf_pt: self.dtmf_pt, receives: true, sends: true, relatch: false }
+        Remote {
+            rtp,
+            rtcp,
+            format: self.law.into(),
+            dtmf_pt: self.dtmf_pt,
+            dtmf_khz: 8,
+            receives: true,
+            sends: true,
+            relatch: false,
+        }
     }
 
     pub(super) fn packet(&mut self, payload_type: u8, marker: bool, timestamp: u32, payload: &[u8]) {

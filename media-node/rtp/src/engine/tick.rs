@@ -3,7 +3,7 @@
 
 use super::io::MediaSocket;
 use super::shard::{Shard, Slot};
-use crate::api::{MediaEvent, MediaLegId};
+use crate::api::{Law, MediaEvent, MediaLegId};
 use crate::dtmf::SendStep;
 use crate::g711::FRAME_SAMPLES;
 use crate::packet::HEADER_LEN;
@@ -24,6 +24,7 @@ const CARE_TICKS: usize = 20;
 pub(super) struct Wheel {
     tick: usize,
     playing: [Vec<(Slot, MediaLegId)>; FRAME_TICKS],
+    listening: [Vec<(Slot, MediaLegId)>; FRAME_TICKS],
     mixes: [Vec<u32>; FRAME_TICKS],
     recordings: [Vec<(u32, u64)>; FLUSH_TICKS],
     next_flush: usize,
@@ -34,6 +35,7 @@ impl Default for Wheel {
         Self {
             tick: 0,
             playing: Default::default(),
+            listening: Default::default(),
             mixes: Default::default(),
             recordings: std::array::from_fn(|_| Vec::new()),
             next_flush: 0,
@@ -74,6 +76,17 @@ impl<S: MediaSocket> Shard<S> {
         }
     }
 
+    /// The leg is listened to every 20 ms, from the next tick on.
+    pub fn start_listening(&mut self, slot: Slot) {
+        let phase = (self.wheel.tick + 1) % FRAME_TICKS;
+        let Some(leg) = self.leg(slot).filter(|leg| !leg.listening) else { return };
+        leg.listening = true;
+        let entry = (slot, leg.id);
+        if let Some(list) = self.wheel.listening.get_mut(phase) {
+            list.push(entry);
+        }
+    }
+
     /// 5 ms have passed.
     pub fn tick(&mut self, now: Micros) {
         self.wheel.tick = self.wheel.tick.wrapping_add(1);
@@ -82,6 +95,9 @@ impl<S: MediaSocket> Shard<S> {
         let mut playing = std::mem::take(&mut self.wheel.playing[phase]);
         playing.retain(|(slot, id)| self.tick_leg(*slot, *id, now));
         self.wheel.playing[phase].append(&mut playing);
+        let mut listening = std::mem::take(&mut self.wheel.listening[phase]);
+        listening.retain(|(slot, id)| self.tick_listening(*slot, *id, now));
+        self.wheel.listening[phase].append(&mut listening);
         let mut mixes = std::mem::take(&mut self.wheel.mixes[phase]);
         mixes.retain(|mix| self.tick_mix(*mix, now));
         self.wheel.mixes[phase].append(&mut mixes);
@@ -109,24 +125,21 @@ impl<S: MediaSocket> Shard<S> {
             }
             return true;
         }
+        let shaking = leg.is_shaking();
         let Some(play) = &mut leg.play else {
             leg.ticking = false;
             return false;
         };
         // Before the answer there is nobody to hear it: the sound waits.
-        let Some(remote) = leg.remote else {
+        let Some(remote) = leg.remote.filter(|_| !shaking) else {
             return true;
         };
-        let mut packet = [0; HEADER_LEN + FRAME_SAMPLES];
-        let (header, frame) = packet.split_at_mut(HEADER_LEN);
-        if play.fill(frame, remote.law) {
-            if let (Ok(destination), Ok(header)) = (leg.destination(), header.try_into()) {
-                leg.sender.next_local(remote.law.payload_type(), FRAME_SAMPLES as u32, now).write(header);
-                leg.sender.sent(FRAME_SAMPLES);
-                let taken = leg.send_rtp(destination, &packet);
-                self.count_sent(taken);
-            } else {
-                leg.sender.forget_relay();
+        let mut frame = [0; FRAME_SAMPLES];
+        let law = remote.format.codec.law();
+        if play.fill(&mut frame, law.unwrap_or(Law::Mu)) {
+            match law {
+                Some(_) => self.send_payload(slot, &frame, now),
+                None => self.send_prompt(slot, &frame, now),
             }
             return true;
         }
@@ -152,7 +165,10 @@ impl<S: MediaSocket> Shard<S> {
     fn send_event(&mut self, slot: Slot, first: bool, payload: [u8; 4], copies: u8, now: Micros) {
         let mut packet = [0; HEADER_LEN + 4];
         packet[0] = 0x80;
-        packet[HEADER_LEN..].copy_from_slice(&payload);
+        let khz = self.leg(slot).and_then(|leg| leg.remote).map_or(8, |remote| u16::from(remote.dtmf_khz));
+        let [event, flags, high, low] = payload;
+        let [high, low] = (u16::from_be_bytes([high, low]) / 8).saturating_mul(khz).to_be_bytes();
+        packet[HEADER_LEN..].copy_from_slice(&[event, flags, high, low]);
         if first && let Some(leg) = self.leg(slot) {
             leg.digits_out_at = leg.sender.event_start(now);
         }
@@ -174,6 +190,9 @@ impl<S: MediaSocket> Shard<S> {
     fn care(&mut self, slot: Slot, now: Micros) {
         let (silence_ms, interval) = (self.config.silence_ms, self.config.stats_interval_us);
         let wall = self.config.wall_start_us + now;
+        if self.leg(slot).is_some_and(|leg| leg.is_web()) {
+            self.care_web(slot, now);
+        }
         let Some(leg) = self.leg(slot) else { return };
         let (id, sink) = (leg.id, leg.sink);
         let press = leg.events.timeout(now);

@@ -1,5 +1,6 @@
-//! SRTP and SRTCP (RFC 3711) with keys from session descriptions (SDES, RFC 4568): AES in counter
-//! mode, HMAC-SHA1, replay windows. One [`Srtp`] holds both directions of a leg.
+//! SRTP and SRTCP (RFC 3711) with keys from session descriptions (SDES, RFC 4568) or from DTLS
+//! (RFC 5764): AES in counter mode with HMAC-SHA1, or AES-GCM (RFC 7714), and replay windows. One
+//! [`Srtp`] holds both directions of a leg.
 
 mod cipher;
 mod replay;
@@ -7,25 +8,35 @@ mod sdes;
 
 pub use sdes::{Crypto, SdesError};
 
-use cipher::SessionKeys;
+use cipher::{Protection, SessionKeys};
+use hmac::{Hmac, Mac};
 use replay::{Window, estimate};
+use sha2::Sha256;
 
 /// Bytes a protected RTP packet may be longer than a plain one.
-pub const RTP_OVERHEAD: usize = 10;
+pub const RTP_OVERHEAD: usize = GCM_TAG;
 /// Bytes a protected RTCP packet may be longer than a plain one: index and tag.
-pub const RTCP_OVERHEAD: usize = 14;
+pub const RTCP_OVERHEAD: usize = 4 + GCM_TAG;
+/// Bytes of the tag of AES-GCM.
+const GCM_TAG: usize = 16;
+/// Bytes of the tag of HMAC-SHA1 on RTCP, also where RTP has the short one.
+const REPORT_TAG: usize = 10;
 /// Sources remembered in one direction; a peer that shows more is not believed.
 const MAX_SOURCES: usize = 16;
 /// The flag of an encrypted SRTCP packet, before its index.
 const ENCRYPTED: u32 = 1 << 31;
 
-/// A crypto suite of RFC 4568 §6.2.
+/// How packets are protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Suite {
-    /// AES_CM_128_HMAC_SHA1_80.
+    /// AES_CM_128_HMAC_SHA1_80 (RFC 4568 §6.2).
     Aes128Sha1Tag80,
     /// AES_CM_128_HMAC_SHA1_32: RTCP keeps the long tag.
     Aes128Sha1Tag32,
+    /// AEAD_AES_128_GCM (RFC 7714).
+    Aes128Gcm,
+    /// AEAD_AES_256_GCM.
+    Aes256Gcm,
 }
 
 impl Suite {
@@ -34,6 +45,28 @@ impl Suite {
         match self {
             Suite::Aes128Sha1Tag80 => 10,
             Suite::Aes128Sha1Tag32 => 4,
+            Suite::Aes128Gcm | Suite::Aes256Gcm => GCM_TAG,
+        }
+    }
+
+    /// Bytes of the tag of an RTCP packet.
+    fn report_tag(self) -> usize {
+        match self {
+            Suite::Aes128Sha1Tag80 | Suite::Aes128Sha1Tag32 => REPORT_TAG,
+            Suite::Aes128Gcm | Suite::Aes256Gcm => GCM_TAG,
+        }
+    }
+
+    /// Bytes of the master key.
+    pub fn key_bytes(self) -> usize {
+        if self == Suite::Aes256Gcm { 32 } else { 16 }
+    }
+
+    /// Bytes of the master salt.
+    pub fn salt_bytes(self) -> usize {
+        match self {
+            Suite::Aes128Sha1Tag80 | Suite::Aes128Sha1Tag32 => 14,
+            Suite::Aes128Gcm | Suite::Aes256Gcm => 12,
         }
     }
 }
@@ -41,10 +74,47 @@ impl Suite {
 /// A master key and its salt: never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct MasterKey {
-    /// 128 bits.
-    pub key: [u8; 16],
-    /// 112 bits.
-    pub salt: [u8; 14],
+    key: [u8; 32],
+    key_bytes: usize,
+    /// A shorter one is filled up with zeros on its right (RFC 7714 §11).
+    salt: [u8; 14],
+}
+
+impl MasterKey {
+    /// `None` unless key and salt are as long as the suite wants them.
+    pub fn new(suite: Suite, key: &[u8], salt: &[u8]) -> Option<Self> {
+        if key.len() != suite.key_bytes() || salt.len() != suite.salt_bytes() {
+            return None;
+        }
+        let mut whole = Self { key: [0; 32], key_bytes: key.len(), salt: [0; 14] };
+        whole.key.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
+        whole.salt.iter_mut().zip(salt).for_each(|(to, from)| *to = *from);
+        Some(whole)
+    }
+
+    /// A key of our own for a description, made of a secret of the leg.
+    pub fn derive(suite: Suite, secret: &[u8]) -> Self {
+        let mut whole = Self { key: [0; 32], key_bytes: suite.key_bytes(), salt: [0; 14] };
+        for (label, half) in [(0u8, &mut whole.key[..]), (1, &mut whole.salt[..])] {
+            let Ok(mut mac) = <Hmac<Sha256> as Mac>::new_from_slice(secret) else { continue };
+            mac.update(&[b's', suite as u8, label]);
+            half.iter_mut().zip(mac.finalize().into_bytes()).for_each(|(to, from)| *to = from);
+        }
+        let unused = whole.salt.iter_mut().skip(suite.salt_bytes());
+        unused.for_each(|byte| *byte = 0);
+        whole.key.iter_mut().skip(suite.key_bytes()).for_each(|byte| *byte = 0);
+        whole
+    }
+
+    /// The key without its salt.
+    pub(crate) fn key(&self) -> &[u8] {
+        self.key.get(..self.key_bytes).unwrap_or_default()
+    }
+
+    /// The salt, with its zeros.
+    pub(crate) fn salt(&self) -> &[u8] {
+        &self.salt
+    }
 }
 
 impl std::fmt::Debug for MasterKey {
@@ -102,8 +172,8 @@ struct Direction {
 }
 
 impl Direction {
-    fn new(key: &MasterKey) -> Self {
-        Self { keys: SessionKeys::derive(key), sources: Vec::with_capacity(1) }
+    fn new(key: &MasterKey, suite: Suite) -> Self {
+        Self { keys: SessionKeys::derive(key, suite), sources: Vec::with_capacity(1) }
     }
 
     fn place_of(&self, ssrc: u32) -> Option<usize> {
@@ -171,14 +241,23 @@ impl Srtp {
         Self {
             master: keys.clone(),
             suite: keys.suite,
-            inbound: Direction::new(&keys.inbound),
-            outbound: Direction::new(&keys.outbound),
+            inbound: Direction::new(&keys.inbound, keys.suite),
+            outbound: Direction::new(&keys.outbound, keys.suite),
         }
     }
 
-    /// Whether these are its keys: then its counters must go on, not start anew.
-    pub fn has(&self, keys: &SrtpKeys) -> bool {
-        self.master == *keys
+    /// Takes other keys. A direction whose key stays goes on counting: from the start again, two
+    /// packets would have one key stream (§9.1).
+    pub fn change(&mut self, keys: &SrtpKeys) {
+        let suite_stays = keys.suite == self.suite;
+        if !suite_stays || keys.inbound != self.master.inbound {
+            self.inbound = Direction::new(&keys.inbound, keys.suite);
+        }
+        if !suite_stays || keys.outbound != self.master.outbound {
+            self.outbound = Direction::new(&keys.outbound, keys.suite);
+        }
+        self.suite = keys.suite;
+        self.master = keys.clone();
     }
 
     /// Protects the RTP packet at the front of `buffer`, `length` bytes long, in place; its new length.
@@ -198,34 +277,51 @@ impl Srtp {
         }
         source.seen.mark(index);
         source.highest = source.highest.max(Some(index));
-        let keys = &self.outbound.keys;
-        keys.rtp.apply(ssrc, index, front.get_mut(start..).unwrap_or_default());
-        into.copy_from_slice(keys.rtp.tag(front, &((index >> 16) as u32).to_be_bytes()).get(..tag).unwrap_or_default());
+        match &self.outbound.keys.rtp {
+            Protection::Counter(keys) => {
+                keys.apply(ssrc, index, front.get_mut(start..).unwrap_or_default());
+                let whole = keys.tag(front, &((index >> 16) as u32).to_be_bytes());
+                into.copy_from_slice(whole.get(..tag).unwrap_or_default());
+            }
+            Protection::Gcm(keys) => {
+                let (clear, data) = front.split_at_mut_checked(start).ok_or(SrtpError::Malformed)?;
+                into.copy_from_slice(&keys.seal(ssrc, index, clear, data)?);
+            }
+        }
         Ok(length + tag)
     }
 
     /// Checks a protected RTP packet and makes it plain in place; its new length.
     ///
     /// # Errors
-    /// [`SrtpError`]; nothing was changed then.
+    /// [`SrtpError`]; what the packet holds then is of no use.
     pub fn unprotect_rtp(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError> {
         let length = packet.len().checked_sub(self.suite.tag()).ok_or(SrtpError::Malformed)?;
-        let (front, tag) = packet.split_at_mut_checked(length).ok_or(SrtpError::Malformed)?;
-        let (ssrc, sequence, start) = rtp_front(front)?;
+        let (ssrc, sequence, start) = rtp_front(packet.get(..length).ok_or(SrtpError::Malformed)?)?;
         let known = self.inbound.place_of(ssrc).and_then(|place| self.inbound.sources.get(place));
         let index = estimate(known.and_then(|source| source.highest), sequence);
         if known.is_some_and(|source| !source.seen.admits(index)) {
             return Err(SrtpError::Replayed);
         }
-        let keys = &self.inbound.keys;
-        if !keys.rtp.verify(front, &((index >> 16) as u32).to_be_bytes(), tag) {
-            return Err(SrtpError::NotAuthentic);
+        match &self.inbound.keys.rtp {
+            Protection::Counter(keys) => {
+                let (front, tag) = packet.split_at_mut_checked(length).ok_or(SrtpError::Malformed)?;
+                if !keys.verify(front, &((index >> 16) as u32).to_be_bytes(), tag) {
+                    return Err(SrtpError::NotAuthentic);
+                }
+            }
+            Protection::Gcm(keys) => {
+                let (clear, data) = packet.split_at_mut_checked(start).ok_or(SrtpError::Malformed)?;
+                keys.open(ssrc, index, clear, data)?;
+            }
         }
         // Only who has the key makes us remember a source.
         let source = self.inbound.source(ssrc)?;
         source.highest = source.highest.max(Some(index));
         source.seen.mark(index);
-        self.inbound.keys.rtp.apply(ssrc, index, front.get_mut(start..).unwrap_or_default());
+        if let Protection::Counter(keys) = &self.inbound.keys.rtp {
+            keys.apply(ssrc, index, packet.get_mut(start..length).unwrap_or_default());
+        }
         Ok(length)
     }
 
@@ -235,44 +331,75 @@ impl Srtp {
     /// [`SrtpError`]; the packet must not be sent then.
     pub fn protect_rtcp(&mut self, buffer: &mut [u8], length: usize) -> Result<usize, SrtpError> {
         let ssrc = long(buffer.get(..length).ok_or(SrtpError::NoRoom)?, 4)?;
-        let whole = length + RTCP_OVERHEAD;
+        let tag = self.suite.report_tag();
+        let whole = length + 4 + tag;
         let source = self.outbound.source(ssrc)?;
         let index = source.next_report;
         let packet = buffer.get_mut(..whole).ok_or(SrtpError::NoRoom)?;
         source.next_report = (index + 1) & !ENCRYPTED;
-        let keys = &self.outbound.keys;
-        keys.rtcp.apply(ssrc, u64::from(index), packet.get_mut(8..length).unwrap_or_default());
-        let (front, tag) = packet.split_at_mut_checked(length + 4).ok_or(SrtpError::NoRoom)?;
-        if let Some(place) = front.get_mut(length..) {
-            place.copy_from_slice(&(index | ENCRYPTED).to_be_bytes());
+        let word = (index | ENCRYPTED).to_be_bytes();
+        let (front, back) = packet.split_at_mut_checked(length).ok_or(SrtpError::NoRoom)?;
+        let (head, data) = front.split_at_mut_checked(8).ok_or(SrtpError::Malformed)?;
+        match &self.outbound.keys.rtcp {
+            Protection::Counter(keys) => {
+                keys.apply(ssrc, u64::from(index), data);
+                back.get_mut(..4).ok_or(SrtpError::NoRoom)?.copy_from_slice(&word);
+                let (signed, into) = packet.split_at_mut_checked(length + 4).ok_or(SrtpError::NoRoom)?;
+                into.copy_from_slice(keys.tag(signed, &[]).get(..tag).unwrap_or_default());
+            }
+            Protection::Gcm(keys) => {
+                let sealed = keys.seal(ssrc, u64::from(index), &report_aad(head, word), data)?;
+                let (into, end) = back.split_at_mut_checked(tag).ok_or(SrtpError::NoRoom)?;
+                into.copy_from_slice(&sealed);
+                end.copy_from_slice(&word);
+            }
         }
-        tag.copy_from_slice(keys.rtcp.tag(front, &[]).get(..10).unwrap_or_default());
         Ok(whole)
     }
 
     /// Checks a protected RTCP packet and makes it plain in place; its new length.
     ///
     /// # Errors
-    /// [`SrtpError`]; nothing was changed then.
+    /// [`SrtpError`]; what the packet holds then is of no use.
     pub fn unprotect_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError> {
-        let length = packet.len().checked_sub(RTCP_OVERHEAD).filter(|length| *length >= 8);
+        let tag = self.suite.report_tag();
+        let length = packet.len().checked_sub(4 + tag).filter(|length| *length >= 8);
         let length = length.ok_or(SrtpError::Malformed)?;
-        let (front, tag) = packet.split_at_mut_checked(length + 4).ok_or(SrtpError::Malformed)?;
-        let (ssrc, word) = (long(front, 4)?, long(front, length)?);
-        let index = u64::from(word & !ENCRYPTED);
+        let gcm = matches!(self.inbound.keys.rtcp, Protection::Gcm(_));
+        let word = long(packet, if gcm { length + tag } else { length })?;
+        let (ssrc, index) = (long(packet, 4)?, u64::from(word & !ENCRYPTED));
         let known = self.inbound.place_of(ssrc).and_then(|place| self.inbound.sources.get(place));
         if known.is_some_and(|source| !source.reports.admits(index)) {
             return Err(SrtpError::Replayed);
         }
-        if !self.inbound.keys.rtcp.verify(front, &[], tag) {
-            return Err(SrtpError::NotAuthentic);
+        match &self.inbound.keys.rtcp {
+            Protection::Counter(keys) => {
+                let (front, tag) = packet.split_at_mut_checked(length + 4).ok_or(SrtpError::Malformed)?;
+                if !keys.verify(front, &[], tag) {
+                    return Err(SrtpError::NotAuthentic);
+                }
+                if word & ENCRYPTED != 0 {
+                    keys.apply(ssrc, index, front.get_mut(8..length).unwrap_or_default());
+                }
+            }
+            // Nobody sends reports in clear under this suite.
+            Protection::Gcm(_) if word & ENCRYPTED == 0 => return Err(SrtpError::NotAuthentic),
+            Protection::Gcm(keys) => {
+                let (head, rest) = packet.split_at_mut_checked(8).ok_or(SrtpError::Malformed)?;
+                let data = rest.get_mut(..length + tag - 8).ok_or(SrtpError::Malformed)?;
+                keys.open(ssrc, index, &report_aad(head, word.to_be_bytes()), data)?;
+            }
         }
         self.inbound.source(ssrc)?.reports.mark(index);
-        if word & ENCRYPTED != 0 {
-            self.inbound.keys.rtcp.apply(ssrc, index, front.get_mut(8..length).unwrap_or_default());
-        }
         Ok(length)
     }
+}
+
+/// What a protected report signs besides what it encrypts (RFC 7714 §9.2): its head and its index.
+fn report_aad(head: &[u8], word: [u8; 4]) -> [u8; 12] {
+    let mut aad = [0; 12];
+    aad.iter_mut().zip(head.iter().take(8).chain(&word)).for_each(|(to, from)| *to = *from);
+    aad
 }
 
 #[cfg(test)]

@@ -25,8 +25,8 @@ pub enum SdesError {
     /// A suite that is not spoken here.
     #[error("a=crypto: unknown suite")]
     Suite,
-    /// Not 30 bytes in base64.
-    #[error("a=crypto: the key must be 30 bytes in base64")]
+    /// Not as long as the suite wants it, in base64.
+    #[error("a=crypto: the key must be key and salt of the suite in base64 (30 bytes for AES_CM_128)")]
     Key,
     /// Several keys, a master key identifier, or a session parameter that changes how packets look.
     #[error("a=crypto: several keys, key identifiers and session parameters are not spoken here")]
@@ -50,6 +50,8 @@ impl Crypto {
         let suite = match suite {
             "AES_CM_128_HMAC_SHA1_80" => Suite::Aes128Sha1Tag80,
             "AES_CM_128_HMAC_SHA1_32" => Suite::Aes128Sha1Tag32,
+            "AEAD_AES_128_GCM" => Suite::Aes128Gcm,
+            "AEAD_AES_256_GCM" => Suite::Aes256Gcm,
             _ => return Err(SdesError::Suite),
         };
         // The size hint of a replay window changes nothing; every other parameter does (§6.3).
@@ -67,10 +69,9 @@ impl Crypto {
             return Err(SdesError::Unsupported);
         }
         let bytes = STANDARD.decode(text).or_else(|_| STANDARD_NO_PAD.decode(text)).map_err(|_| SdesError::Key)?;
-        let (key, salt) = bytes.split_at_checked(16).ok_or(SdesError::Key)?;
-        let key = key.try_into().map_err(|_| SdesError::Key)?;
-        let salt = salt.try_into().map_err(|_| SdesError::Key)?;
-        Ok(Crypto { tag, suite, key: MasterKey { key, salt } })
+        let (key, salt) = bytes.split_at_checked(suite.key_bytes()).ok_or(SdesError::Key)?;
+        let key = MasterKey::new(suite, key, salt).ok_or(SdesError::Key)?;
+        Ok(Crypto { tag, suite, key })
     }
 
     /// The attribute's value. It holds the key: it belongs into a description and nowhere else.
@@ -78,8 +79,11 @@ impl Crypto {
         let suite = match self.suite {
             Suite::Aes128Sha1Tag80 => "AES_CM_128_HMAC_SHA1_80",
             Suite::Aes128Sha1Tag32 => "AES_CM_128_HMAC_SHA1_32",
+            Suite::Aes128Gcm => "AEAD_AES_128_GCM",
+            Suite::Aes256Gcm => "AEAD_AES_256_GCM",
         };
-        let key = [&self.key.key[..], &self.key.salt].concat();
+        let salt = self.key.salt().get(..self.suite.salt_bytes()).unwrap_or_default();
+        let key = [self.key.key(), salt].concat();
         format!("{} {suite} inline:{}", self.tag, STANDARD.encode(key))
     }
 }
@@ -94,7 +98,7 @@ mod tests {
         let key = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
         let read = Crypto::parse(&format!("1 AES_CM_128_HMAC_SHA1_80 inline:{key}|2^20")).unwrap();
         assert_eq!((read.tag, read.suite), (1, Suite::Aes128Sha1Tag80));
-        assert_eq!(&read.key.key, b"YS___semctl () {");
+        assert_eq!(read.key.key(), b"YS___semctl () {");
         assert_eq!(read.to_value(), format!("1 AES_CM_128_HMAC_SHA1_80 inline:{key}"));
         assert_eq!(Crypto::parse(&read.to_value()), Ok(read.clone()));
         assert!(!format!("{read:?}").contains("89"), "the key is not shown");

@@ -11,7 +11,7 @@ fn bytes(hex: &str) -> Vec<u8> {
 }
 
 fn master(key: &str, salt: &str) -> MasterKey {
-    MasterKey { key: bytes(key).try_into().unwrap(), salt: bytes(salt).try_into().unwrap() }
+    MasterKey::new(Suite::Aes128Sha1Tag80, &bytes(key), &bytes(salt)).unwrap()
 }
 
 /// Appendix B.3; also the keys of the packets below.
@@ -92,13 +92,87 @@ fn packets_as_other_implementations_make_them() {
     let mut buffer = [&report[..], &[0; RTCP_OVERHEAD]].concat();
     // That test starts at index 1.
     ours.outbound.source(0xCAFE_BABE).unwrap().next_report = 1;
-    assert_eq!(ours.protect_rtcp(&mut buffer, report.len()), Ok(buffer.len()));
+    assert_eq!(ours.protect_rtcp(&mut buffer, report.len()), Ok(38));
+    buffer.truncate(38);
     let secret = bytes("81c8000bcafebabe 7128035be487b9bdbef89041f977a5a8 80000001 993e08cd54d6c1230798");
     assert_eq!(buffer, secret);
     assert_eq!(theirs.unprotect_rtcp(&mut buffer), Ok(report.len()));
     assert_eq!(buffer[..report.len()], report);
     let mut again = secret;
     assert_eq!(theirs.unprotect_rtcp(&mut again), Err(SrtpError::Replayed));
+}
+
+#[test]
+fn gcm_packets_as_other_implementations_make_them() {
+    // The reference packets of libsrtp's own test.
+    let key = MasterKey::new(
+        Suite::Aes128Gcm,
+        &bytes("000102030405060708090a0b0c0d0e0f"),
+        &bytes("a0a1a2a3a4a5a6a7a8a9aaab"),
+    );
+    let key = key.unwrap();
+    let keys = SrtpKeys { suite: Suite::Aes128Gcm, inbound: key.clone(), outbound: key };
+    let (mut ours, mut theirs) = (Srtp::new(&keys), Srtp::new(&keys));
+    let plain = bytes("800f1234decafbadcafebabe abababababababababababababababab");
+    let secret = bytes("800f1234decafbadcafebabe c5002ede04cfdd2eb91159e0880aa06e d2976826f796b201df3131a127e8a392");
+    assert_eq!(protect(&mut ours, &plain), secret);
+    assert_eq!(unprotect(&mut theirs, &secret), Ok(plain));
+    let report = bytes("81c8000bcafebabe abababababababababababababababab");
+    let mut buffer = [&report[..], &[0; RTCP_OVERHEAD]].concat();
+    ours.outbound.source(0xCAFE_BABE).unwrap().next_report = 1;
+    assert_eq!(ours.protect_rtcp(&mut buffer, report.len()), Ok(buffer.len()));
+    let secret = bytes("81c8000bcafebabe c98b8b5df0392a55852b6c21ac8e7025 c52c6fbea2b3b446ea31123ba88ce61e 80000001");
+    assert_eq!(buffer, secret);
+    assert_eq!(theirs.unprotect_rtcp(&mut buffer), Ok(report.len()));
+    assert_eq!(buffer[..report.len()], report);
+    let mut again = secret;
+    assert_eq!(theirs.unprotect_rtcp(&mut again), Err(SrtpError::Replayed));
+}
+
+#[test]
+fn long_keys_come_back_too() {
+    let master = |byte: u8| MasterKey::new(Suite::Aes256Gcm, &[byte; 32], &[byte; 12]).unwrap();
+    let keys = SrtpKeys { suite: Suite::Aes256Gcm, inbound: master(1), outbound: master(2) };
+    let mut ours = Srtp::new(&keys);
+    let mut theirs = Srtp::new(&SrtpKeys { inbound: master(2), outbound: master(1), ..keys.clone() });
+    let secret = protect(&mut ours, &packet(7, b"hello"));
+    assert_eq!(secret.len(), 12 + 5 + 16);
+    let mut changed = secret.clone();
+    changed[13] ^= 1;
+    assert_eq!(unprotect(&mut theirs, &changed), Err(SrtpError::NotAuthentic));
+    assert_eq!(unprotect(&mut theirs, &secret), Ok(packet(7, b"hello")));
+    assert_eq!(unprotect(&mut theirs, &secret), Err(SrtpError::Replayed));
+    assert_eq!(MasterKey::new(Suite::Aes256Gcm, &[0; 16], &[0; 12]), None);
+}
+
+#[test]
+fn our_own_keys_differ_by_leg_and_suite() {
+    let of = |suite, secret: &[u8]| MasterKey::derive(suite, secret);
+    let one = of(Suite::Aes128Sha1Tag80, b"leg one");
+    assert_eq!(one, of(Suite::Aes128Sha1Tag80, b"leg one"));
+    assert_eq!(Some(one.clone()), MasterKey::new(Suite::Aes128Sha1Tag80, one.key(), one.salt()));
+    assert_ne!(one, of(Suite::Aes128Sha1Tag80, b"leg two"));
+    assert_ne!(one.key(), of(Suite::Aes128Sha1Tag32, b"leg one").key());
+    let long = of(Suite::Aes256Gcm, b"leg one");
+    assert_eq!(MasterKey::new(Suite::Aes256Gcm, long.key(), &long.salt()[..12]), Some(long.clone()));
+    assert_ne!(long.key()[..16], long.key()[16..]);
+}
+
+#[test]
+fn a_key_that_stays_goes_on_counting() {
+    let (mut ours, mut theirs) = pair(Suite::Aes128Sha1Tag80);
+    for sequence in [65_000, 65_535, 0, 1] {
+        let secret = protect(&mut ours, &packet(sequence, b"x"));
+        assert!(unprotect(&mut theirs, &secret).is_ok());
+    }
+    // The peer changes its own key and keeps ours.
+    let fresh = master("00000000000000000000000000000000", "0000000000000000000000000000");
+    ours.change(&SrtpKeys { inbound: fresh.clone(), ..ours.master.clone() });
+    theirs.change(&SrtpKeys { outbound: fresh, ..theirs.master.clone() });
+    let secret = protect(&mut ours, &packet(2, b"y"));
+    assert_eq!(unprotect(&mut theirs, &secret), Ok(packet(2, b"y")), "still in the second round");
+    let back = protect(&mut theirs, &packet(9, b"z"));
+    assert_eq!(unprotect(&mut ours, &back), Ok(packet(9, b"z")));
 }
 
 #[test]

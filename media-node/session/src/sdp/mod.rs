@@ -1,15 +1,20 @@
 //! Session descriptions (RFC 8866) and offer/answer (RFC 3264) for one audio stream.
 //!
-//! Only what a telephone call needs: PCMU, PCMA and telephone-event over RTP/AVP. The parser is
+//! Only what a telephone call needs: Opus, G.722, PCMU, PCMA and telephone-event over plain RTP, over SRTP with
+//! keys in the description (RFC 4568), or with a browser's ICE and DTLS (RFC 8829). The parser is
 //! strict about what it uses, skips what it does not, and every size is bounded.
 
 mod build;
+mod codecs;
 mod parse;
+mod security;
 
 pub use build::{Local, answer, offer, offer_with};
-pub use parse::parse;
+pub use codecs::{CodecList, EventFormat};
+pub use parse::{Accepts, parse, parse_as};
+pub use security::{LocalSecurity, LocalWeb, PeerSecurity, Setup, WebPeer};
 
-use hotline_rtp::api::{Law, Remote};
+use hotline_rtp::api::{Codec, Format, Remote};
 use std::net::SocketAddr;
 
 /// The largest description accepted, bytes.
@@ -33,11 +38,11 @@ pub enum SdpError {
         /// What is wrong with it.
         what: &'static str,
     },
-    /// No audio section over RTP/AVP with a port and an address.
-    #[error("the session description offers no plain RTP audio")]
-    NoAudio,
-    /// Neither PCMU nor PCMA.
-    #[error("the session description has neither PCMU nor PCMA")]
+    /// No audio section with a port and an address over a transport that is spoken here.
+    #[error("the session description offers no audio that can be used: {0}")]
+    NoAudio(&'static str),
+    /// None that is spoken here.
+    #[error("the session description has no codec that is spoken here (media.codecs)")]
     NoCodec,
 }
 
@@ -95,6 +100,8 @@ pub struct Section {
     pub protocol: String,
     /// The first format.
     pub format: String,
+    /// Its name (`a=mid`), where it has one.
+    pub mid: Option<String>,
 }
 
 /// What a peer's description says about its audio.
@@ -104,16 +111,20 @@ pub struct Description {
     pub rtp: SocketAddr,
     /// Where its RTCP is to be sent.
     pub rtcp: SocketAddr,
-    /// The G.711 laws in its order of preference; never empty.
-    pub laws: Vec<Law>,
-    /// Payload type of telephone-event at 8 kHz.
-    pub dtmf_pt: Option<u8>,
+    /// The codecs in its order of preference; never empty.
+    pub codecs: Vec<Format>,
+    /// Its telephone-events, one for each clock.
+    pub events: Vec<EventFormat>,
     /// Its direction; `c=0.0.0.0` is read as "does not receive" (RFC 3264 §8.4).
     pub direction: Direction,
     /// All sections, for the answer.
     pub sections: Vec<Section>,
     /// Which of them is the audio.
     pub audio: usize,
+    /// How its packets are protected.
+    pub security: PeerSecurity,
+    /// Its audio section is bundled (RFC 9143), which an answer must say too.
+    pub bundled: bool,
 }
 
 impl Description {
@@ -122,21 +133,33 @@ impl Description {
         !self.direction.receives()
     }
 
-    /// The first law of its order that is in `ours`; with `prefer` first where the peer has it.
-    pub fn choose(&self, prefer: Option<Law>) -> Option<Law> {
-        match prefer {
-            Some(law) if self.laws.contains(&law) => Some(law),
-            _ => self.laws.first().copied(),
-        }
+    /// The codec that is agreed on: `prefer` where the peer has it, else the first of its order.
+    pub fn choose(&self, prefer: Option<Codec>) -> Option<Codec> {
+        let preferred = prefer.filter(|codec| self.codecs.iter().any(|format| format.codec == *codec));
+        preferred.or(self.codecs.first().map(|format| format.codec))
+    }
+
+    /// The peer's payload type for a codec; ours where it does not have it.
+    pub fn format(&self, codec: Codec) -> Format {
+        let theirs = self.codecs.iter().find(|format| format.codec == codec);
+        theirs.copied().unwrap_or_else(|| codecs::offered(codec))
+    }
+
+    /// The peer's telephone-event that goes with a codec: of the same clock, else of any.
+    pub fn event(&self, codec: Codec) -> Option<EventFormat> {
+        let same = self.events.iter().find(|event| u32::from(event.khz) == codec.clock_khz());
+        same.or(self.events.first()).copied()
     }
 
     /// What the media thread must know about this peer.
-    pub fn remote(&self, law: Law, relatch: bool) -> Remote {
+    pub fn remote(&self, codec: Codec, relatch: bool) -> Remote {
+        let event = self.event(codec);
         Remote {
             rtp: self.rtp,
             rtcp: self.rtcp,
-            law,
-            dtmf_pt: self.dtmf_pt,
+            format: self.format(codec),
+            dtmf_pt: event.map(|event| event.payload_type),
+            dtmf_khz: event.map_or(8, |event| event.khz),
             receives: self.direction.sends(),
             sends: self.direction.receives(),
             relatch,

@@ -1,10 +1,12 @@
 //! Reading a description.
 
-use super::{Description, Direction, FORMATS, SDP_BYTES, SECTIONS, SdpError, Section};
-use hotline_rtp::api::Law;
+use super::codecs::Maps;
+use super::security::Attributes;
+use super::{CodecList, Description, Direction, FORMATS, PeerSecurity, SDP_BYTES, SECTIONS, SdpError, Section};
 use std::net::{IpAddr, SocketAddr};
 
 /// One audio section while it is read.
+#[derive(Default)]
 struct Audio {
     port: u16,
     formats: Vec<u8>,
@@ -12,27 +14,47 @@ struct Audio {
     address: Option<IpAddr>,
     rtcp: Option<(u16, Option<IpAddr>)>,
     direction: Option<Direction>,
-    pcmu_mapped_away: bool,
-    pcma_mapped_away: bool,
-    dtmf_pt: Option<u8>,
+    maps: Maps,
+    attributes: Attributes,
 }
 
-/// Reads an offer or an answer.
-///
-/// The first audio section over RTP/AVP with a port counts; the others are kept only to be
-/// refused in the answer.
+/// What may be agreed on; browsers always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepts {
+    /// RTP without protection.
+    pub plain: bool,
+    /// SRTP with keys in the description.
+    pub keys: bool,
+    /// The codecs.
+    pub codecs: CodecList,
+}
+
+/// Reads an offer or an answer, whatever protects its audio.
 ///
 /// # Errors
 /// [`SdpError`]; nothing of a broken description is used.
 pub fn parse(bytes: &[u8]) -> Result<Description, SdpError> {
+    parse_as(bytes, Accepts { plain: true, keys: true, codecs: CodecList::default() })
+}
+
+/// Reads an offer or an answer.
+///
+/// The best protected audio section with a port counts, the first of several alike; the others are
+/// kept only to be refused in the answer.
+///
+/// # Errors
+/// [`SdpError`]; nothing of a broken description is used.
+pub fn parse_as(bytes: &[u8], accepts: Accepts) -> Result<Description, SdpError> {
     if bytes.len() > SDP_BYTES {
         return Err(SdpError::TooLarge);
     }
     let mut sections: Vec<Section> = Vec::new();
     let mut session_address = None;
     let mut session_direction = None;
-    let mut audio: Option<Audio> = None;
-    // Whether the lines that are being read belong to the audio section.
+    let mut session_attributes = Attributes::default();
+    let mut bundles: Vec<String> = Vec::new();
+    let mut audios: Vec<Audio> = Vec::new();
+    // Whether the lines that are being read belong to the last audio section.
     let mut in_audio = false;
 
     for (index, line) in bytes.split(|b| *b == b'\n').enumerate() {
@@ -50,7 +72,7 @@ pub fn parse(bytes: &[u8]) -> Result<Description, SdpError> {
             b'v' if value != b"0" => return Err(syntax("only version 0 exists")),
             b'c' if sections.is_empty() || in_audio => {
                 let address = connection(value).map_err(syntax)?;
-                match audio.as_mut() {
+                match audios.last_mut() {
                     Some(audio) if in_audio => audio.address = address,
                     _ => session_address = address,
                 }
@@ -61,21 +83,9 @@ pub fn parse(bytes: &[u8]) -> Result<Description, SdpError> {
                 }
                 let text = std::str::from_utf8(value).map_err(|_| syntax("a media line is plain ASCII"))?;
                 let (section, port, formats) = media(text).map_err(syntax)?;
-                in_audio = false;
-                let plain = section.media == "audio" && section.protocol == "RTP/AVP" && port != 0;
-                if plain && audio.is_none() {
-                    in_audio = true;
-                    audio = Some(Audio {
-                        port,
-                        formats,
-                        index: sections.len(),
-                        address: None,
-                        rtcp: None,
-                        direction: None,
-                        pcmu_mapped_away: false,
-                        pcma_mapped_away: false,
-                        dtmf_pt: None,
-                    });
+                in_audio = section.media == "audio" && port != 0;
+                if in_audio {
+                    audios.push(Audio { port, formats, index: sections.len(), ..Audio::default() });
                 }
                 sections.push(section);
             }
@@ -84,50 +94,77 @@ pub fn parse(bytes: &[u8]) -> Result<Description, SdpError> {
                 let Ok(text) = std::str::from_utf8(value) else {
                     continue;
                 };
-                if let Some(direction) = direction(text) {
-                    match audio.as_mut() {
-                        Some(audio) if in_audio => audio.direction = Some(direction),
-                        _ if sections.is_empty() => session_direction = Some(direction),
-                        _ => {}
+                let audio = audios.last_mut().filter(|_| in_audio);
+                match (direction(text), audio) {
+                    (Some(direction), Some(audio)) => audio.direction = Some(direction),
+                    (Some(direction), None) if sections.is_empty() => session_direction = Some(direction),
+                    (Some(_), None) => {}
+                    (None, Some(audio)) => {
+                        attribute(audio, text).map_err(syntax)?;
+                        audio.attributes.read(text);
                     }
-                } else if let Some(audio) = audio.as_mut().filter(|_| in_audio) {
-                    attribute(audio, text).map_err(syntax)?;
+                    (None, None) if sections.is_empty() => match text.strip_prefix("group:BUNDLE") {
+                        Some(names) => bundles.extend(names.split_ascii_whitespace().map(str::to_string)),
+                        None => session_attributes.read(text),
+                    },
+                    (None, None) => {}
+                }
+                if let (Some(section), true) = (sections.last_mut(), text.starts_with("mid:")) {
+                    let mut attributes = Attributes::default();
+                    attributes.read(text);
+                    section.mid = attributes.mid;
                 }
             }
             _ => {}
         }
     }
 
-    let audio = audio.ok_or(SdpError::NoAudio)?;
-    let address = audio.address.or(session_address).ok_or(SdpError::NoAudio)?;
-    let laws: Vec<Law> = audio
-        .formats
-        .iter()
-        .filter_map(|format| match format {
-            0 if !audio.pcmu_mapped_away => Some(Law::Mu),
-            8 if !audio.pcma_mapped_away => Some(Law::A),
-            _ => None,
-        })
-        .collect();
-    if laws.is_empty() {
+    let mut refused = "there is no audio section with a port";
+    let mut best: Option<(u8, Audio, PeerSecurity)> = None;
+    for audio in audios {
+        let protocol = sections.get(audio.index).map(|section| section.protocol.as_str()).unwrap_or_default();
+        let rank = match audio.attributes.security(&session_attributes, protocol) {
+            Ok(security @ PeerSecurity::Web(_)) => Ok((3, security)),
+            Ok(security @ PeerSecurity::Keys(_)) if accepts.keys => Ok((2, security)),
+            Ok(security @ PeerSecurity::Plain) if accepts.plain => Ok((1, security)),
+            Ok(PeerSecurity::Keys(_)) => Err("media.srtp forbids SRTP by a=crypto"),
+            Ok(PeerSecurity::Plain) => Err("media.srtp forbids RTP without protection"),
+            Err(why) => Err(why),
+        };
+        match rank {
+            Ok((rank, security)) if best.as_ref().is_none_or(|(other, ..)| *other < rank) => {
+                best = Some((rank, audio, security));
+            }
+            Ok(_) => {}
+            Err(why) => refused = why,
+        }
+    }
+    let (_, audio, security) = best.ok_or(SdpError::NoAudio(refused))?;
+    let address = audio.address.or(session_address).ok_or(SdpError::NoAudio("it has no `c=` line"))?;
+    let codecs = audio.maps.codecs(&audio.formats, accepts.codecs);
+    if codecs.is_empty() {
         return Err(SdpError::NoCodec);
     }
     let mut direction = audio.direction.or(session_direction).unwrap_or_default();
-    if address.is_unspecified() {
+    // A browser that does not know its address yet writes the same.
+    if address.is_unspecified() && !matches!(security, PeerSecurity::Web(_)) {
         direction = match direction {
             Direction::SendRecv | Direction::SendOnly => Direction::SendOnly,
             Direction::RecvOnly | Direction::Inactive => Direction::Inactive,
         };
     }
     let (rtcp_port, rtcp_address) = audio.rtcp.unwrap_or((audio.port.saturating_add(1), None));
+    let bundled = audio.attributes.mid.as_ref().is_some_and(|mid| bundles.contains(mid));
     Ok(Description {
         rtp: SocketAddr::new(address, audio.port),
         rtcp: SocketAddr::new(rtcp_address.unwrap_or(address), rtcp_port),
-        laws,
-        dtmf_pt: audio.dtmf_pt.filter(|pt| audio.formats.contains(pt)),
+        codecs,
+        events: audio.maps.events(&audio.formats),
         direction,
         sections,
         audio: audio.index,
+        security,
+        bundled,
     })
 }
 
@@ -173,7 +210,7 @@ fn media(text: &str) -> Result<(Section, u16, Vec<u8>), &'static str> {
     if !short(media) || !short(protocol) || !short(format) {
         return Err(WHAT);
     }
-    let section = Section { media: media.into(), protocol: protocol.into(), format: format.into() };
+    let section = Section { media: media.into(), protocol: protocol.into(), format: format.into(), mid: None };
     Ok((section, port, formats))
 }
 
@@ -189,21 +226,7 @@ fn direction(text: &str) -> Option<Direction> {
 
 fn attribute(audio: &mut Audio, text: &str) -> Result<(), &'static str> {
     if let Some(map) = text.strip_prefix("rtpmap:") {
-        const WHAT: &str = "expected `a=rtpmap:type name/rate`";
-        let (pt, encoding) = map.trim_start().split_once(' ').ok_or(WHAT)?;
-        let pt: u8 = pt.parse().map_err(|_| WHAT)?;
-        let mut parts = encoding.trim().split('/');
-        let name = parts.next().unwrap_or_default();
-        let rate = parts.next().unwrap_or_default();
-        // The static types 0 and 8 keep their meaning; a map that says otherwise takes them away.
-        match pt {
-            0 => audio.pcmu_mapped_away = !(name.eq_ignore_ascii_case("PCMU") && rate == "8000"),
-            8 => audio.pcma_mapped_away = !(name.eq_ignore_ascii_case("PCMA") && rate == "8000"),
-            96..=127 if name.eq_ignore_ascii_case("telephone-event") && rate == "8000" => {
-                audio.dtmf_pt.get_or_insert(pt);
-            }
-            _ => {}
-        }
+        audio.maps.read(map)?;
     } else if let Some(rtcp) = text.strip_prefix("rtcp:") {
         const WHAT: &str = "expected `a=rtcp:port` (RFC 3605)";
         let mut words = rtcp.split_ascii_whitespace();
@@ -223,6 +246,11 @@ fn attribute(audio: &mut Audio, text: &str) -> Result<(), &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hotline_rtp::api::Codec;
+
+    fn names(description: &Description) -> Vec<Codec> {
+        description.codecs.iter().map(|format| format.codec).collect()
+    }
 
     fn audio(lines: &str) -> Result<Description, SdpError> {
         let text = format!("v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\n{lines}");
@@ -238,11 +266,26 @@ mod tests {
         .unwrap();
         assert_eq!(d.rtp, "192.0.2.7:4000".parse().unwrap());
         assert_eq!(d.rtcp, "192.0.2.7:4001".parse().unwrap());
-        assert_eq!(d.laws, [Law::A, Law::Mu]);
-        assert_eq!(d.dtmf_pt, Some(101));
+        assert_eq!(names(&d), [Codec::G722, Codec::Pcma, Codec::Pcmu]);
+        assert_eq!(d.remote(Codec::Pcma, false).dtmf_pt, Some(101));
         assert_eq!(d.direction, Direction::SendRecv);
-        assert_eq!(d.choose(Some(Law::Mu)), Some(Law::Mu));
-        assert_eq!(d.choose(None), Some(Law::A));
+        assert_eq!(d.choose(Some(Codec::Pcmu)), Some(Codec::Pcmu));
+        assert_eq!(d.choose(Some(Codec::Opus)), Some(Codec::G722));
+        assert_eq!(d.choose(None), Some(Codec::G722));
+    }
+
+    #[test]
+    fn static_types_need_no_map_and_codecs_that_are_not_spoken_are_not_there() {
+        let lines = "c=IN IP4 192.0.2.7\nm=audio 4000 RTP/AVP 111 9 0 112\na=rtpmap:111 opus/48000/2\n\
+                     a=rtpmap:112 opus/48000/2\na=ptime:40\n";
+        let d = audio(lines).unwrap();
+        assert_eq!(names(&d), [Codec::Opus, Codec::G722, Codec::Pcmu]);
+        assert_eq!(d.format(Codec::Opus).payload_type, 111);
+        let text = format!("v=0\n{lines}");
+        let accepts = |codecs: &[Codec]| Accepts { plain: true, keys: true, codecs: CodecList::new(codecs).unwrap() };
+        let few = parse_as(text.as_bytes(), accepts(&[Codec::Pcma, Codec::Pcmu])).unwrap();
+        assert_eq!(names(&few), [Codec::Pcmu]);
+        assert_eq!(parse_as(text.as_bytes(), accepts(&[Codec::Pcma])), Err(SdpError::NoCodec));
     }
 
     #[test]
@@ -257,7 +300,7 @@ mod tests {
             let d = audio(lines).unwrap();
             assert!(d.is_hold(), "{lines}");
             assert_eq!(d.direction, direction, "{lines}");
-            assert!(!d.remote(Law::Mu, true).sends);
+            assert!(!d.remote(Codec::Pcmu, true).sends);
         }
         let d = audio("a=sendonly\nc=IN IP4 10.0.0.1\nm=audio 4 RTP/AVP 0\na=sendrecv\n").unwrap();
         assert!(!d.is_hold(), "the media level wins");
@@ -284,17 +327,17 @@ mod tests {
         assert_eq!(d.audio, 2);
         assert_eq!(d.sections.len(), 4);
         assert_eq!(d.rtp.port(), 4000);
-        assert_eq!(d.laws, [Law::A]);
+        assert_eq!(names(&d), [Codec::Pcma]);
     }
 
     #[test]
     fn what_cannot_be_used_is_named() {
         for (lines, error) in [
-            ("", "no plain RTP audio"),
-            ("c=IN IP4 1.2.3.4\nm=audio 0 RTP/AVP 0\n", "no plain RTP audio"),
-            ("m=audio 4 RTP/AVP 0\n", "no plain RTP audio"),
-            ("c=IN IP4 1.2.3.4\nm=audio 4 RTP/AVP 9 18\n", "neither PCMU nor PCMA"),
-            ("c=IN IP4 1.2.3.4\nm=audio 4 RTP/AVP 0\na=rtpmap:0 EVIL/8000\n", "neither PCMU"),
+            ("", "no audio section"),
+            ("c=IN IP4 1.2.3.4\nm=audio 0 RTP/AVP 0\n", "no audio section"),
+            ("m=audio 4 RTP/AVP 0\n", "no `c=` line"),
+            ("c=IN IP4 1.2.3.4\nm=audio 4 RTP/AVP 18 96\na=rtpmap:96 opus/16000\n", "no codec"),
+            ("c=IN IP4 1.2.3.4\nm=audio 4 RTP/AVP 0\na=rtpmap:0 EVIL/8000\n", "no codec"),
             ("c=IN IP4 host.example\nm=audio 4 RTP/AVP 0\n", "line 5"),
             ("c=IN IP4 239.1.1.1\nm=audio 4 RTP/AVP 0\n", "line 5"),
             ("c=IN IP4 1.2.3.4\nm=audio 99999 RTP/AVP 0\n", "line 6"),

@@ -443,3 +443,26 @@ silent
     ask 3: agent 1 ended: Lost",
     );
 }
+
+#[test]
+fn a_wideband_caller_is_joined_without_transcoding_where_the_agents_phone_can() {
+    let offer: &'static [u8] = b"v=0\r\nc=IN IP4 192.0.2.9\r\nm=audio 4000 RTP/AVP 96 9 8 97 98\r\n\
+        a=rtpmap:96 opus/48000/2\r\na=rtpmap:97 telephone-event/8000\r\na=rtpmap:98 telephone-event/48000\r\n";
+    let joined = |agent: u8| {
+        let mut w = World::with(Some(offer));
+        w.decide("queue", Some(vec![Verb::Answer, hold()]));
+        w.command("ring", NodeAction::Ring(ring(1)));
+        w.ringing(2);
+        w.decide("queue", None);
+        w.answered(2, agent);
+        w.ladder()
+    };
+    let same = joined(9);
+    assert!(same.contains("media 1: 192.0.2.9:4000 opus"), "{same}");
+    assert!(same.contains("200 [20002 RTP/AVP 96 98]"), "{same}");
+    assert!(same.contains("[20004 RTP/AVP 111 9 0 8 101 110]"), "{same}");
+    assert!(same.contains("media 2: 192.0.2.20:6000 G722"), "{same}");
+    // The caller was answered in Opus before the agent's phone was known: what it has is taken.
+    let narrow = joined(8);
+    assert!(narrow.contains("media 2: 192.0.2.20:6000 A\n    media 1: stop\n    bridge 1 2"), "{narrow}");
+}

@@ -177,7 +177,7 @@ ACK with an answer
 #[test]
 fn an_unusable_description_is_refused() {
     let now = World::new().now();
-    for (sdp, status) in [(&b"v=0\r\nc=IN IP4 1.2.3.4\r\nm=audio 4 RTP/AVP 9\r\n"[..], 488), (b"nonsense", 488)] {
+    for (sdp, status) in [(&b"v=0\r\nc=IN IP4 1.2.3.4\r\nm=audio 4 RTP/AVP 18\r\n"[..], 488), (b"nonsense", 488)] {
         let refused = Session::arrive(Arc::new(config()), now, arrival(Some(sdp)));
         assert_eq!(refused.err().map(|r| r.status), Some(status));
     }

@@ -4,6 +4,7 @@ mod agents;
 mod arranged;
 mod ivr;
 mod outbound;
+mod protected;
 mod refer;
 mod relay;
 mod trouble;
@@ -15,7 +16,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hotline_base::{AgentId, CommandId, ContactId, Lang, NodeId, OfferId, RecordingId, TenantId, Timestamp};
-use hotline_rtp::api::{HeardBy, MediaCommand, MediaEvent, MediaLegId, Sound, Token};
+use hotline_rtp::api::{Codec, HeardBy, MediaCommand, MediaEvent, MediaLegId, Security, Sound, Token};
+use hotline_rtp::dtls::{DtlsRole, Fingerprint};
+use hotline_session::sdp::CodecList;
 use hotline_sip::api::{CallHandle, Command, Event, Path, Transport};
 use hotline_wire::node::{
     Announcement, CallEvent, CallInput, Decision, Fallback, MediaScript, NodeAction, NodeCommand, Prompt, RingAgent,
@@ -23,8 +26,8 @@ use hotline_wire::node::{
 };
 
 use hotline_session::{
-    Arrival, DecisionFailure, DialError, Dialed, Mission, Now, OpenedLeg, Outbound, Output, Session, SessionConfig,
-    Target,
+    Arrival, DecisionFailure, DialError, Dialed, LegSecret, Mission, Now, OfferedSecurity, OpenedLeg, Outbound, Output,
+    Session, SessionConfig, SrtpPolicy, Target,
 };
 use hotline_wire::legs::{Arrangement, CallerMode, DialFailure, DialParty, DialogRef, LegMode};
 
@@ -50,6 +53,8 @@ struct World {
     no_route: bool,
     /// Ways to whoever is dialled.
     gateways: u32,
+    /// What offers to whoever is dialled say of protection.
+    offers: OfferedSecurity,
     /// Prompt objects do not come by themselves.
     slow_prompts: bool,
     over: bool,
@@ -67,6 +72,10 @@ fn config() -> SessionConfig {
         farewell_ms: 600_000,
         ring_at_once: true,
         own_hosts: vec!["hotline".into()],
+        srtp: SrtpPolicy::Accept,
+        codecs: CodecList::default(),
+        fingerprint: Fingerprint([7; 32]),
+        resume_ms: 40_000,
     }
 }
 
@@ -182,6 +191,7 @@ impl World {
             commands: 0,
             no_route: false,
             gateways: 1,
+            offers: OfferedSecurity::Plain,
             slow_prompts: false,
             over: false,
             sent: vec![],
@@ -381,7 +391,8 @@ impl World {
     fn open(&mut self) -> OpenedLeg {
         let id = self.next_media;
         self.next_media += 1;
-        OpenedLeg { id: MediaLegId(id), rtp: format!("192.0.2.1:{}", 20_000 + id * 2).parse().unwrap() }
+        let rtp = format!("192.0.2.1:{}", 20_000 + id * 2).parse().unwrap();
+        OpenedLeg { id: MediaLegId(id), rtp, secret: LegSecret([id as u8; 32]) }
     }
 
     fn dialed(&mut self) -> Dialed {
@@ -392,9 +403,12 @@ impl World {
             call,
             uri: "sip:agent@192.0.2.20".into(),
             path: Path { transport: Transport::Udp, local: address, remote: address, connection: 0 },
+            from: None,
+            codecs: vec![],
             headers: vec![],
             credentials: None,
             media: self.open(),
+            security: self.offers,
             more: self.gateways > 1,
             replaces: None,
         }
@@ -469,13 +483,21 @@ fn sound(sound: &Sound) -> String {
 fn media_line(command: &MediaCommand) -> String {
     let line = match command {
         MediaCommand::SetRemote { leg, remote } => format!(
-            "media {}: {} {:?}{}{}",
+            "media {}: {} {}{}{}",
             leg.0,
             remote.rtp,
-            remote.law,
+            remote.format.codec.law().map_or(remote.format.codec.name().to_string(), |law| format!("{law:?}")),
             if remote.sends { "" } else { " mute" },
             if remote.receives { "" } else { " deaf" }
         ),
+        MediaCommand::Secure { leg, security } => match security {
+            Security::Plain => format!("media {}: plain", leg.0),
+            Security::Keys(keys) => format!("media {}: {:?}", leg.0, keys.suite),
+            Security::Dtls(peer) => {
+                let role = if peer.role == DtlsRole::Server { "passive" } else { "active" };
+                format!("media {}: dtls {role} with {}", leg.0, peer.remote.ufrag)
+            }
+        },
         MediaCommand::Play { leg, sounds, looped, .. } => {
             let sounds: Vec<String> = sounds.iter().map(sound).collect();
             let looped = if *looped { " looped" } else { "" };
@@ -505,6 +527,7 @@ fn media_line(command: &MediaCommand) -> String {
                 .collect();
             format!("mix {}", legs.join(", "))
         }
+        MediaCommand::Tap { leg, direction, .. } => format!("media {}: tap {direction:?}", leg.0),
         MediaCommand::Secret { leg, on } => format!("media {}: secret {on}", leg.0),
         MediaCommand::WatchQuiet { leg, for_ms } => format!("media {}: quiet {for_ms}", leg.0),
         MediaCommand::Close { leg } => format!("media {}: close", leg.0),

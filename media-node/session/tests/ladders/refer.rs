@@ -1,4 +1,4 @@
-//! Blind transfers that an agent's phone asks for.
+//! Transfers that an agent's phone asks for.
 
 use super::*;
 use hotline_sip::api::RequestHandle;
@@ -37,6 +37,48 @@ release
     media 2: close
     ask 4: agent 1 ended: Command",
     );
+}
+
+fn second_call() -> hotline_wire::legs::DialogRef {
+    hotline_wire::legs::DialogRef {
+        sip_call_id: "second@phone".into(),
+        local_tag: "phone".into(),
+        remote_tag: "node".into(),
+        remote_target: "sip:lee@192.0.2.1".to_string().into(),
+        peer: "192.0.2.1:5060;transport=udp".into(),
+    }
+}
+
+fn transfer() -> Verb {
+    Verb::Transfer { target: "600".into(), ring_timeout_ms: 10_000, record: None }
+}
+
+#[test]
+fn an_attended_transfer_takes_the_second_call_over() {
+    let mut w = talking();
+    w.session.attends(CallHandle(2), second_call());
+    refer(&mut w, 2, "sip:600@hotline?Replaces=second%40phone%3Bto-tag%3Dnode%3Bfrom-tag%3Dphone");
+    w.decide("9:transfer", Some(vec![transfer()]));
+    let ladder = w.ladder();
+    let asked = ladder.find("ask 3: agent 1 asks for 600").unwrap();
+    let told = ladder.find("call 2: NOTIFY 200 last\n    call 2: hang up").unwrap();
+    let invited = ladder.find("Replaces: second@phone;to-tag=node;from-tag=phone").unwrap();
+    assert!(asked < told && told < invited, "{ladder}");
+    // Once: another transfer dials.
+    w.forget();
+    w.command("script", NodeAction::Script { label: "10:again".into(), script: vec![transfer()] });
+    assert!(!w.ladder().contains("Replaces"), "{}", w.ladder());
+}
+
+#[test]
+fn a_second_call_that_is_taken_over_too_late_is_dialled_instead() {
+    let mut w = talking();
+    w.session.attends(CallHandle(2), second_call());
+    refer(&mut w, 2, "sip:600@hotline?Replaces=x");
+    w.pass(10_001);
+    w.command("script", NodeAction::Script { label: "9:late".into(), script: vec![transfer()] });
+    let ladder = w.ladder();
+    assert!(ladder.contains("NOTIFY 603 last") && !ladder.contains("Replaces:"), "{ladder}");
 }
 
 #[test]

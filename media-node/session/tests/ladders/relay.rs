@@ -11,13 +11,18 @@ struct Legs {
 
 /// The other node is call 1 and media 1, the phone call 2 and media 2.
 fn relay() -> Legs {
+    relay_to(OfferedSecurity::Plain)
+}
+
+fn relay_to(offers: OfferedSecurity) -> Legs {
     let mut w = World::new();
     w.next_media = 2;
+    w.offers = offers;
     let phone = w.dialed();
     let arrival = RelayArrival {
         call: CallHandle(1),
         sdp: Bytes::from_static(OFFER),
-        media: OpenedLeg { id: MediaLegId(1), rtp: "192.0.2.1:20002".parse().unwrap() },
+        media: OpenedLeg { id: MediaLegId(1), rtp: "192.0.2.1:20002".parse().unwrap(), secret: LegSecret([1; 32]) },
         from: "\"billing\" <sip:+861@hotline>".into(),
         phone,
     };
@@ -60,6 +65,14 @@ impl Legs {
         let sdp = Bytes::from_static(
             b"v=0\r\nc=IN IP4 192.0.2.20\r\nm=audio 6000 RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n",
         );
+        legs.sip("phone 200", Event::Answered { call: CallHandle(2), sdp: Some(sdp) });
+        legs
+    }
+
+    /// The phone is a browser.
+    fn up_with_a_browser() -> Self {
+        let mut legs = relay_to(OfferedSecurity::Web);
+        let sdp = protected::browser("aaaa", "active", "sendrecv");
         legs.sip("phone 200", Event::Answered { call: CallHandle(2), sdp: Some(sdp) });
         legs
     }
@@ -178,4 +191,33 @@ fn an_offer_of_no_use_is_refused() {
         phone: w.dialed(),
     };
     assert_eq!(Relay::arrive(Arc::new(config()), arrival, vec![]).err().unwrap().status, 488);
+}
+
+#[test]
+fn a_browser_behind_a_relay_is_loaded_again() {
+    let mut legs = Legs::up_with_a_browser();
+    let text = legs.lines.join("\n");
+    assert!(text.contains("[20004 UDP/TLS/RTP/SAVPF 8 0 101]"), "{text}");
+    assert!(text.contains("media 2: dtls passive with aaaa"), "{text}");
+    assert!(text.contains("200 [20002 RTP/AVP 8 101]"), "{text}");
+    legs.lines.clear();
+    let offer = protected::browser("bbbb", "actpass", "sendrecv");
+    assert_eq!(legs.relay.resume(CallHandle(1), CallHandle(9), Some(&offer)).unwrap_err().status, 603);
+    assert_eq!(legs.relay.resume(CallHandle(2), CallHandle(9), None).unwrap_err().status, 488);
+    legs.relay.resume(CallHandle(2), CallHandle(9), Some(&offer)).unwrap();
+    legs.drain();
+    legs.sip("old BYE", Event::Ended { call: CallHandle(2), by_peer: true, reason: None });
+    legs.sip("new BYE", Event::Ended { call: CallHandle(9), by_peer: true, reason: None });
+    legs.expect(
+        "    call 9: 200 [20004 UDP/TLS/RTP/SAVPF 8 126]
+             call 2: hang up
+             media 2: dtls passive with bbbb
+             media 2: 0.0.0.0:9 A
+         old BYE
+         new BYE
+             call 1: hang up
+             media 1: close
+             media 2: close
+             over",
+    );
 }

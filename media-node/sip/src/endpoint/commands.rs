@@ -114,6 +114,7 @@ impl Endpoint {
                 check_status(status, 200)?;
                 self.reply(now, request, status, &headers)
             }
+            Command::Ping { call, uri, path, from } => self.ping(now, call, uri, path, &from),
             Command::Register { call, registrar, path, aor, contact, expires, credentials } => {
                 self.register(now, call, registrar, path, aor, contact, expires, credentials)
             }

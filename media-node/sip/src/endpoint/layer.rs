@@ -51,6 +51,7 @@ pub(crate) enum Purpose {
 pub(crate) enum Owner {
     Call(CallHandle, Purpose),
     Registration(CallHandle),
+    Ping(CallHandle),
     Nobody,
 }
 
@@ -445,12 +446,12 @@ impl Endpoint {
 
     /// A connection broke: its transactions learn it.
     pub(super) fn break_transactions(&mut self, now: Instant, connection: u64) {
-        let mut broken: Vec<TxId> = self
-            .txs
-            .iter()
-            .filter(|(_, tx)| tx.path.connection == connection && Self::reliable(tx.path))
-            .map(|(id, _)| *id)
-            .collect();
+        self.break_where(now, |path| path.connection == connection && Self::reliable(path));
+    }
+
+    /// The transactions of such ways fail.
+    pub(super) fn break_where(&mut self, now: Instant, which: impl Fn(Path) -> bool) {
+        let mut broken: Vec<TxId> = self.txs.iter().filter(|(_, tx)| which(tx.path)).map(|(id, _)| *id).collect();
         broken.sort_unstable();
         for id in broken {
             let Some(tx) = self.txs.get(&id) else {

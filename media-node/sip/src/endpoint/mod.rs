@@ -6,6 +6,7 @@ mod commands;
 mod early;
 mod layer;
 mod outgoing;
+mod ping;
 mod refresh;
 mod register;
 mod requests;
@@ -218,6 +219,16 @@ impl Endpoint {
             }
         }
         self.break_transactions(now, connection);
+    }
+
+    /// No connection to this peer can be had: what was sent there by the path's connection, or
+    /// before there was one, fails at once (RFC 3261 §18.4, §8.1.3.1).
+    pub fn handle_unreachable(&mut self, now: Instant, path: Path) {
+        if path.transport != Transport::Udp {
+            let peer = (path.transport, path.remote);
+            self.break_where(now, |p| (p.transport, p.remote) == peer && [0, path.connection].contains(&p.connection));
+            self.drop_stale_timers();
+        }
     }
 
     /// The moment of [`Endpoint::poll_timeout`] has come; calling it early or late does no harm.

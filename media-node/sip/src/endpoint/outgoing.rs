@@ -108,7 +108,7 @@ impl Endpoint {
             call_id,
             cseq,
             path,
-            contact: Some(self.contact(path)),
+            contact: Some(self.contact(path, outgoing.uri.as_bytes())),
             headers,
             body: outgoing.sdp.as_deref().map(|sdp| ("application/sdp", sdp)),
         };

@@ -16,6 +16,14 @@ use crate::uri::{parse_name_addr, parse_number, parse_uri, unescape};
 
 /// Contacts in one REGISTER.
 const CONTACTS: usize = 16;
+/// Challenges answered in a round; a registrar that finds every nonce stale is wrong.
+const CHALLENGES: u8 = 3;
+/// Pause after the first failed round, milliseconds; it doubles.
+const FIRST_PAUSE_MS: u64 = 10_000;
+/// The longest pause, milliseconds.
+const LONGEST_PAUSE_MS: u64 = 120_000;
+/// A Retry-After above it is not believed, seconds.
+const RETRY_AFTER_S: u32 = 3_600;
 /// Seconds where neither the Contact nor an Expires header says any (§10.2).
 const DEFAULT_EXPIRES_S: u32 = 3_600;
 
@@ -32,6 +40,10 @@ pub(super) struct Registration {
     cseq: u32,
     /// A challenge was answered in this round.
     authorized: bool,
+    /// Challenges of this round.
+    challenges: u8,
+    /// Rounds that failed in a row.
+    failures: u32,
     next: Option<Instant>,
 }
 
@@ -52,6 +64,7 @@ impl Endpoint {
         };
         let register = Box::new(Register {
             path,
+            flow: flow(message),
             auth_user: auth_user.unwrap_or_else(|| user.clone()),
             user,
             contacts,
@@ -99,6 +112,8 @@ impl Endpoint {
                     tag: format!("{:x}", self.entropy.next_u64()),
                     cseq: 0,
                     authorized: false,
+                    challenges: 0,
+                    failures: 0,
                     next: None,
                 };
                 self.registrations.insert(call, registration);
@@ -115,6 +130,7 @@ impl Endpoint {
         r.cseq += 1;
         r.next = None;
         r.authorized = authorization.is_some();
+        r.challenges = if r.authorized { r.challenges.saturating_add(1) } else { 0 };
         let mut headers = vec![("Contact", name_addr(&r.contact)), ("Expires", r.expires_s.to_string())];
         headers.extend(authorization);
         let request = Request {
@@ -153,6 +169,7 @@ impl Endpoint {
                     .or_else(|| message.number(Name::Expires))
                     .unwrap_or(r.expires_s)
                     .min(r.expires_s);
+                r.failures = 0;
                 if r.expires_s == 0 {
                     self.registrations.remove(&call);
                 } else {
@@ -165,9 +182,13 @@ impl Endpoint {
             }
             401 | 407 => {
                 let uri = r.registrar.clone();
+                if r.challenges >= CHALLENGES {
+                    self.registration_failed(now, call, message.status(), None);
+                    return;
+                }
                 match answer_challenge(message, r.credentials.as_ref(), "REGISTER", &uri, &cnonce, r.authorized) {
                     Some(authorization) => self.send_register(now, call, Some(authorization)),
-                    None => self.registration_failed(now, call, message.status()),
+                    None => self.registration_failed(now, call, message.status(), None),
                 }
             }
             423 => match message.number(Name::MinExpires) {
@@ -175,22 +196,35 @@ impl Endpoint {
                     r.expires_s = least;
                     self.send_register(now, call, None);
                 }
-                _ => self.registration_failed(now, call, 423),
+                _ => self.registration_failed(now, call, 423, None),
             },
             100..=199 => {}
-            status => self.registration_failed(now, call, status),
+            status => self.registration_failed(now, call, status, message.number(Name::RetryAfter)),
         }
     }
 
-    /// No answer, or a refusal: reported, and tried again in 30 s.
-    pub(super) fn registration_failed(&mut self, now: Instant, call: CallHandle, status: u16) {
+    /// No answer, or a refusal: reported, and tried again later and later, or when the registrar says
+    /// (§10.2.7, RFC 5626 §4.5).
+    pub(super) fn registration_failed(
+        &mut self,
+        now: Instant,
+        call: CallHandle,
+        status: u16,
+        retry_after_s: Option<u32>,
+    ) {
+        // Between half and all of it, so that many who lost the same registrar do not come at once.
+        let spread = self.entropy.below(50);
         let Some(r) = self.registrations.get_mut(&call) else {
             return;
         };
         if r.expires_s == 0 {
             self.registrations.remove(&call);
         } else {
-            let at = now + Duration::from_secs(30);
+            let wait = (FIRST_PAUSE_MS << r.failures.min(8)).min(LONGEST_PAUSE_MS);
+            r.failures = r.failures.saturating_add(1);
+            let own = Duration::from_millis(wait - wait * spread / 100);
+            let asked = Duration::from_secs(u64::from(retry_after_s.unwrap_or(0).min(RETRY_AFTER_S)));
+            let at = now + own.max(asked);
             r.next = Some(at);
             self.timers.arm(at, TimerKey::Register(call));
         }
@@ -228,6 +262,16 @@ fn contacts(message: &Message) -> Option<Vec<(String, u32)>> {
             Some((String::from_utf8_lossy(address.text).into_owned(), seconds))
         })
         .collect()
+}
+
+/// The instance and flow of a lone Contact (RFC 5626 §4.2).
+fn flow(message: &Message) -> Option<String> {
+    let mut values = message.list(Name::Contact);
+    let (value, None) = (values.next()?, values.next()) else { return None };
+    let address = parse_name_addr(value).ok()?;
+    let instance = address.param("+sip.instance").filter(|value| !value.is_empty())?;
+    let number = address.param("reg-id").and_then(|n| parse_number(n).ok()).unwrap_or(0);
+    Some(format!("{} {number}", String::from_utf8_lossy(instance)))
 }
 
 /// In angle brackets, unless it has them.

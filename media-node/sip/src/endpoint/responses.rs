@@ -58,6 +58,10 @@ impl Endpoint {
         match owner {
             Owner::Nobody => {}
             Owner::Registration(call) => self.on_registration(now, path, call, &message),
+            Owner::Ping(call) if message.status() >= 200 => {
+                self.event(Event::Pong { call, status: message.status() });
+            }
+            Owner::Ping(_) => {}
             Owner::Call(call, purpose) => self.on_call_response(now, path, id, call, purpose, &message),
         }
     }
@@ -94,7 +98,11 @@ impl Endpoint {
         let (handle, purpose) = match owner {
             Owner::Nobody => return,
             Owner::Registration(call) => {
-                self.registration_failed(now, call, status);
+                self.registration_failed(now, call, status, None);
+                return;
+            }
+            Owner::Ping(call) => {
+                self.event(Event::Pong { call, status });
                 return;
             }
             Owner::Call(handle, purpose) => (handle, purpose),

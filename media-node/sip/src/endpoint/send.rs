@@ -8,9 +8,10 @@ use super::Endpoint;
 use super::call::{Call, Dialog, Phase, SentAck};
 use super::layer::{Head, Owner, Purpose, TxId};
 use super::timer::{CallTimer, TimerKey};
-use crate::api::{CallHandle, Header, Output, Path};
+use crate::api::{CallHandle, Header, Output, Path, Transport};
 use crate::draft::{ALLOW, Draft, SUPPORTED, uri_transport, via_transport};
 use crate::message::{Message, Name};
+use crate::uri::{Scheme, parse_uri};
 
 /// A request to be written.
 pub(super) struct Request<'a> {
@@ -38,9 +39,16 @@ impl Endpoint {
         }
     }
 
-    /// Our Contact value on a path.
-    pub(super) fn contact(&self, path: Path) -> String {
-        format!("<sip:{}{}>", self.advertised(path), uri_transport(path.transport))
+    /// Our Contact value on a path; to a `sips:` URI it is one too (RFC 3261 §8.1.1.8, §12.1.1).
+    pub(super) fn contact(&self, path: Path, peer: &[u8]) -> String {
+        let secure = parse_uri(peer).is_ok_and(|uri| uri.scheme == Scheme::Sips);
+        let (scheme, transport) = match (secure, path.transport) {
+            // The scheme says it; `transport=tls` is of the past (RFC 3261 §26.2.2).
+            (true, Transport::Tls) => ("sips", ""),
+            (true, transport) => ("sips", uri_transport(transport)),
+            (false, transport) => ("sip", uri_transport(transport)),
+        };
+        format!("<{scheme}:{}{transport}>", self.advertised(path))
     }
 
     /// A Call-ID of this endpoint's shard.
@@ -114,7 +122,8 @@ impl Endpoint {
         let path = call.dialog.next_hop();
         let (from, to) = (call.dialog.local.clone(), call.dialog.remote.clone());
         let (call_id, cseq) = (call.dialog.call_id.clone(), call.dialog.local_cseq);
-        let contact = matches!(method, "INVITE" | "UPDATE" | "REFER").then(|| self.contact(path));
+        let call_target = call.dialog.target.clone();
+        let contact = matches!(method, "INVITE" | "UPDATE" | "REFER").then(|| self.contact(path, &call_target));
         let request = Request { method, uri, routes, from, to, call_id, cseq, path, contact, headers, body };
         Some(self.send_request(now, Owner::Call(handle, purpose), request))
     }
@@ -216,7 +225,7 @@ impl Endpoint {
             for route in request.all(Name::RecordRoute) {
                 draft.header("Record-Route", route);
             }
-            draft.header("Contact", self.contact(call.dialog.path));
+            draft.header("Contact", self.contact(call.dialog.path, &call.dialog.target));
             draft.header("Allow", ALLOW);
             if status >= 200 {
                 draft.header("Supported", SUPPORTED);

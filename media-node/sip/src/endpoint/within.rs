@@ -18,6 +18,11 @@ impl Endpoint {
     /// the new call and hangs up this one. `None`: no Replaces header, or no such dialog here.
     pub fn replaced_call(&self, invite: &Invite) -> Option<CallHandle> {
         let (_, value) = invite.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("Replaces"))?;
+        self.replaced(value)
+    }
+
+    /// The call that the value of a Replaces header names, as somebody else would write it to us.
+    pub fn replaced(&self, value: &str) -> Option<CallHandle> {
         let (call_id, params) = cut(value.as_bytes(), b';');
         let param = |name: &str| {
             let found = Params::new(params?).filter_map(Result::ok).find(|p| p.is(name))?;
@@ -33,6 +38,12 @@ impl Endpoint {
             && call.phase == Phase::Up
             && !call.silent;
         matches.then_some(handle)
+    }
+
+    /// The Call-ID of a call half.
+    pub fn sip_call_id(&self, handle: CallHandle) -> Option<String> {
+        let call = self.calls.get(&handle)?;
+        Some(String::from_utf8_lossy(&call.dialog.call_id).into_owned())
     }
 
     /// What identifies the dialog of a call half, so that another user agent can take it over.

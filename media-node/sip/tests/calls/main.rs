@@ -2,6 +2,8 @@
 
 mod accounts;
 mod flows;
+mod gateways;
 mod net;
 mod phases;
 mod races;
+mod transports;

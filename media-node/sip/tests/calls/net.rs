@@ -200,7 +200,7 @@ impl Net {
             if let Some(index) = due {
                 let Flying { to, path, bytes, .. } = self.flying.swap_remove(index);
                 let now = self.now;
-                if path.transport == Transport::Udp {
+                if matches!(path.transport, Transport::Udp | Transport::Ws | Transport::Wss) {
                     self.end(to).handle_packet(now, path, &bytes);
                 } else {
                     // In two parts, as streams do.
@@ -272,6 +272,7 @@ fn describe(event: &Event) -> String {
             format!("Registering {} {:?}", register.user, register.contacts)
         }
         Event::Registration { result, .. } => format!("Registration {result:?}"),
+        Event::Pong { status, .. } => format!("Pong {status}"),
         Event::Pinged { .. } => "Pinged".into(),
     }
 }

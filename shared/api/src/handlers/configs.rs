@@ -153,11 +153,17 @@ pub async fn put(call: &Call<'_>, config: Config) -> Result<Reply, Failure> {
         Config::Queue => config::get::<QueueConfig>(call.service, tenant, kind, name.as_str()).await?,
         _ => None,
     };
+    if let (Some(before), Ok(now)) = (&before, serde_json::from_value::<QueueConfig>(checked.clone()))
+        && now.shards < before.body.shards
+    {
+        let message = format!("is {}; never lowered: write {} or more", now.shards, before.body.shards);
+        return Err(Problem::field("shards", message).into());
+    }
     let version = config::put(call.service, tenant, kind, name.as_str(), &checked, expected, &by).await?;
     if let (Some(before), Ok(now)) = (before, serde_json::from_value::<QueueConfig>(checked.clone()))
-        && before.body.selection != now.selection
+        && (before.body.selection, before.body.shards) != (now.selection, now.shards)
     {
-        accounts::follow_selection(call.service, tenant, &name, now.selection).await?;
+        accounts::follow_queue(call.service, tenant, &now).await?;
     }
     let doc = Document { name: name.to_string(), version, body: checked };
     Ok(Reply::json(200, &versioned(doc))?.at(version))

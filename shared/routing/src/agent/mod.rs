@@ -15,7 +15,9 @@ mod window;
 
 pub use fact::{AgentEffect, AgentFact, OfferOutcome};
 pub use input::{AgentInput, NewOffer, OfferOrigin, Requested};
-pub use rows::{AgentListing, agents_partition, available_partition, staffed_partition, standby_partition};
+pub use rows::{
+    AGENTS_SHARDS, AgentListing, agents_partition, available_partition, staffed_partition, standby_partition,
+};
 pub use state::{
     Agent, AgentProfile, AgentState, Capacity, Membership, PhoneRegistration, Reason, Returned, StateName,
 };

@@ -78,10 +78,13 @@ impl Work {
 
     /// The phone was answered although this side had given the offer back: the agent talks.
     pub(super) fn answered_after_all(&mut self, accepted: OfferId) -> Result<(), Reject> {
-        let Some(Returned { offer, contact, queue, wrap_up_ms }) = self.agent.returned.take_if(|r| r.offer == accepted)
-        else {
+        let Some(returned) = self.agent.returned.take_if(|r| r.offer == accepted) else {
             return Err(not_current());
         };
+        let Returned { offer, contact, queue, wrap_up_ms, leaving } = returned;
+        if leaving && self.agent.state == AgentState::Offline {
+            self.agent.next = Some(Requested::Offline);
+        }
         let checked_at = self.now;
         self.enter(AgentState::Busy { offer, contact, queue, wrap_up_ms, checked_at }, why::ANSWERED);
         Ok(())
@@ -155,7 +158,7 @@ impl Work {
         let AgentState::Offered { offer, contact, queue, wrap_up_ms, .. } = self.agent.state.clone() else {
             return false;
         };
-        self.agent.returned = Some(Returned { offer, contact, queue, wrap_up_ms });
+        self.agent.returned = Some(Returned { offer, contact, queue, wrap_up_ms, leaving: false });
         self.effects.push(AgentEffect::ReturnContact { offer, contact, outcome });
         true
     }

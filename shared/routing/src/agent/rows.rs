@@ -1,18 +1,21 @@
 //! The index rows under which an agent is found.
 
-use hotline_base::{AgentId, IndexRow, Name, Redacted, Timestamp};
+use hotline_base::{AgentId, IndexRow, Name, Redacted, Timestamp, shard};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 use super::{Agent, AgentState, StateName};
 use crate::available::AvailableAgent;
 
-/// All agents of a tenant, by id.
+/// Parts of the list of agents: each of an agent's states is written there.
+pub const AGENTS_SHARDS: u8 = 8;
+
+/// All agents of a tenant, by id, in [`AGENTS_SHARDS`] parts by agent.
 pub fn agents_partition() -> &'static str {
     "agents"
 }
 
-/// Free agents of a queue, best first.
+/// Free agents of a queue, best first; in as many parts by agent as the queue's configuration says.
 pub fn available_partition(queue: &Name) -> String {
     format!("available/{queue}")
 }
@@ -65,7 +68,7 @@ pub(super) fn rows(agent: &Agent) -> BTreeSet<IndexRow> {
         queues: agent.profile.queues.keys().cloned().collect(),
         phone: agent.phone.is_some(),
     };
-    put(agents_partition().into(), id.to_string(), json(&listing));
+    put(shard(agents_partition(), AGENTS_SHARDS, id.as_u128()), id.to_string(), json(&listing));
     for (queue, membership) in &agent.profile.queues {
         if agent.state.is_staffed() {
             put(staffed_partition(queue), id.to_string(), "{}".into());
@@ -78,7 +81,8 @@ pub(super) fn rows(agent: &Agent) -> BTreeSet<IndexRow> {
                     idle_since: agent.idle_since,
                     occupancy_pm: agent.window.occupancy_pm(agent.since),
                 };
-                put(available_partition(queue), free.sort(membership.selection), json(&free));
+                let part = shard(&available_partition(queue), membership.shards, id.as_u128());
+                put(part, free.sort(membership.selection), json(&free));
             }
             AgentState::Standby => put(standby_partition(queue), id.to_string(), "{}".into()),
             _ => {}

@@ -60,6 +60,9 @@ pub struct Membership {
     /// The queue's way to order its free agents, copied from its configuration.
     #[serde(default)]
     pub selection: Selection,
+    /// The parts of the queue's list of free agents, copied from its configuration.
+    #[serde(default, skip_serializing_if = "crate::queue::is_whole")]
+    pub shards: u8,
 }
 
 /// Where the agent's phone is registered.
@@ -215,6 +218,9 @@ pub struct Returned {
     pub queue: Option<Name>,
     /// Wrap-up granted afterwards, milliseconds.
     pub wrap_up_ms: u32,
+    /// The agent signed out instead of answering: should they talk after all, they leave afterwards.
+    #[serde(default)]
+    pub leaving: bool,
 }
 
 /// Everything stored about an agent.

@@ -189,6 +189,9 @@ impl Work {
         match (&self.agent.state, to) {
             (AgentState::Offered { .. }, Requested::Offline) => {
                 self.give_back(OfferOutcome::PresenceLost);
+                if let Some(returned) = &mut self.agent.returned {
+                    returned.leaving = true;
+                }
                 self.sign_out();
                 Ok(())
             }

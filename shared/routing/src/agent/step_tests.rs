@@ -92,7 +92,7 @@ impl Driven {
     }
 
     fn rows(&self) -> Vec<String> {
-        AgentMachine::rows(&self.agent).into_iter().map(|r| r.partition).collect()
+        AgentMachine::rows(&self.agent).into_iter().map(|r| hotline_base::unsharded(&r.partition).to_string()).collect()
     }
 
     /// Fires every timer that is due until none is, up to `ms`.
@@ -325,6 +325,17 @@ fn signing_out_while_it_rings_returns_the_contact() {
          ShiftEnded\n\
          ! return contact PresenceLost"
     );
+}
+
+#[test]
+fn signing_out_at_the_moment_of_the_answer_takes_effect_after_the_call() {
+    let mut d = Driven::available();
+    d.to(1_000, offer(1));
+    d.to(2_000, AgentInput::RequestState { to: Requested::Offline });
+    d.log.clear();
+    d.to(2_100, AgentInput::OfferAccepted { offer: OfferId::from_u128(1) });
+    d.to(9_000, AgentInput::ContactEnded { offer: OfferId::from_u128(1) });
+    assert_eq!(d.state(), StateName::Offline, "{}", d.log());
 }
 
 #[test]

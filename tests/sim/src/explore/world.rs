@@ -8,18 +8,19 @@ use hotline_routing::{Agent, AgentEffect, AgentInput, AgentMachine, AgentState, 
 use hotline_wire::node::{CallEvent, EndCause, NodeAction, OfferFailure, Verb};
 use std::collections::{BTreeMap, VecDeque};
 
+use super::held::{Held, hash};
 use super::people::{self, DAWN, NODE, RING_MS};
 use super::{Flaw, Size, check};
 
 /// What a phone does on the node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Leg {
     Rings,
     Talks,
 }
 
 /// A call as its node sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Line {
     ToCome,
     Up,
@@ -38,7 +39,7 @@ pub(super) enum Pending {
 }
 
 /// A matcher between its look and its claim.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Claim {
     pub(super) contact: usize,
     pub(super) agent: usize,
@@ -74,15 +75,15 @@ pub(super) struct World {
     pub(super) flaw: Flaw,
     left: Size,
     pub(super) now: Timestamp,
-    pub(super) contacts: Vec<Option<Contact>>,
-    pub(super) agents: Vec<Agent>,
+    pub(super) contacts: Vec<Option<Held<Contact>>>,
+    pub(super) agents: Vec<Held<Agent>>,
     came: Vec<bool>,
     lines: Vec<Line>,
     seq: Vec<u32>,
     offers: Vec<u32>,
     reports: Vec<VecDeque<CallEvent>>,
     legs: BTreeMap<OfferId, (usize, usize, Leg)>,
-    pub(super) pending: Vec<Pending>,
+    pub(super) pending: Vec<Held<Pending>>,
     pub(super) claims: Vec<Claim>,
     pub(super) ends: Vec<u8>,
 }
@@ -94,7 +95,7 @@ impl World {
             left: size,
             now: DAWN,
             contacts: vec![None; size.contacts],
-            agents: (0..size.agents).map(people::agent).collect(),
+            agents: (0..size.agents).map(|i| Held::state(people::agent(i))).collect(),
             came: vec![false; size.agents],
             lines: vec![Line::ToCome; size.contacts],
             seq: vec![0; size.contacts],
@@ -107,18 +108,18 @@ impl World {
         }
     }
 
-    /// The world as text, the same for the same world whatever led to it.
-    pub(super) fn canonical(&self) -> String {
-        let mut pending: Vec<String> = self.pending.iter().map(|p| format!("{p:?}")).collect();
-        pending.sort();
-        let mut claims: Vec<String> = self.claims.iter().map(|c| format!("{c:?}")).collect();
-        claims.sort();
-        let Self { left, now, contacts, agents, came, lines, seq, offers, reports, legs, .. } = self;
-        format!(
-            "{left:?}{now}{}{}{came:?}{lines:?}{seq:?}{offers:?}{reports:?}{legs:?}{pending:?}{claims:?}",
-            serde_json::to_string(contacts).unwrap_or_default(),
-            serde_json::to_string(agents).unwrap_or_default()
-        )
+    /// The same for the same world, whatever led to it.
+    pub(super) fn hash(&self) -> u128 {
+        let mut pending: Vec<u128> = self.pending.iter().map(|p| p.hash).collect();
+        pending.sort_unstable();
+        let mut claims = self.claims.clone();
+        claims.sort_unstable();
+        let contacts: Vec<u128> = self.contacts.iter().map(|c| c.as_ref().map_or(0, |c| c.hash)).collect();
+        let agents: Vec<u128> = self.agents.iter().map(|a| a.hash).collect();
+        let reports: Vec<String> = self.reports.iter().flatten().map(|r| format!("{r:?}")).collect();
+        let counts: Vec<usize> = self.reports.iter().map(VecDeque::len).collect();
+        let Self { left, now, came, lines, seq, offers, legs, .. } = self;
+        hash(&(left, now, contacts, agents, (came, lines, seq, offers), legs, pending, claims, (reports, counts)))
     }
 
     /// Nothing is under way: only timers, and people who talk, can bring anything on.
@@ -196,7 +197,7 @@ impl World {
             }
         };
         for (i, contact) in self.contacts.iter().enumerate() {
-            for (timer, due) in contact.iter().flat_map(ContactMachine::deadlines) {
+            for (timer, due) in contact.iter().flat_map(|contact| ContactMachine::deadlines(contact)) {
                 see(due, Action::ContactTimer(i, timer));
             }
         }
@@ -225,7 +226,7 @@ impl World {
                     self.agent(*i, &input)?;
                 }
                 if early {
-                    self.pending.retain(|pending| !matches!(pending, Pending::Match));
+                    self.pending.retain(|pending| !matches!(**pending, Pending::Match));
                 }
             }
             Action::CarryOut(i, stays) => self.carry_out(*i, *stays)?,
@@ -285,20 +286,20 @@ impl World {
                         if let Some(reports) = self.reports.get_mut(i) {
                             reports.clear();
                         }
-                        self.pending.push(Pending::NodeLost(i));
+                        self.push(Pending::NodeLost(i));
                     }
                 }
             }
             Action::ClockGoesOn => {
                 self.left.advances -= 1;
-                let contacts = self.contacts.iter().flatten().flat_map(ContactMachine::deadlines);
-                let agents = self.agents.iter().flat_map(AgentMachine::deadlines);
+                let contacts = self.contacts.iter().flatten().flat_map(|contact| ContactMachine::deadlines(contact));
+                let agents = self.agents.iter().flat_map(|agent| AgentMachine::deadlines(agent));
                 let due = contacts.chain(agents).map(|(_, due)| due).filter(|due| *due > self.now).min();
                 self.now = due.unwrap_or(self.now);
             }
             Action::ContactTimer(i, timer) => {
                 let due = |contact: &Contact| is_due::<ContactMachine>(contact, timer, self.now);
-                if self.contacts.get(*i).and_then(Option::as_ref).is_some_and(due) {
+                if self.contacts.get(*i).and_then(Option::as_ref).is_some_and(|contact| due(contact)) {
                     self.contact(*i, Event::Timer { timer: timer.clone() })?;
                 }
             }
@@ -353,7 +354,7 @@ impl World {
         let Some(slot) = self.contacts.get(i) else { return Ok(()) };
         let input = ContactInput { event, setting: Some(people::setting()) };
         let before = slot.clone();
-        let step = match ContactMachine::step(before.as_ref(), &input, self.now) {
+        let step = match ContactMachine::step(before.as_deref(), &input, self.now) {
             Ok(step) => step,
             Err(_) => return Ok(()),
         };
@@ -371,7 +372,7 @@ impl World {
         let hangs_up = matches!(step.state.phase, Phase::InFlow { .. })
             && step.state.script.verbs.iter().any(|verb| matches!(verb, Verb::Hangup));
         if let Some(slot) = self.contacts.get_mut(i) {
-            *slot = Some(step.state);
+            *slot = Some(Held::state(step.state));
         }
         for effect in step.effects {
             self.asks(Pending::Contact(i, effect));
@@ -384,12 +385,12 @@ impl World {
 
     fn agent(&mut self, i: usize, input: &AgentInput) -> Result<(), String> {
         let Some(agent) = self.agents.get(i) else { return Ok(()) };
-        if let Ok(step) = AgentMachine::step(Some(agent), input, self.now) {
+        if let Ok(step) = AgentMachine::step(Some(&**agent), input, self.now) {
             for effect in step.effects {
                 self.asks(Pending::Agent(i, effect));
             }
             if let Some(slot) = self.agents.get_mut(i) {
-                *slot = step.state;
+                *slot = Held::state(step.state);
             }
         }
         Ok(())
@@ -400,18 +401,23 @@ impl World {
         use {AgentEffect as A, ContactEffect as C};
         match effect {
             Pending::Match | Pending::Contact(_, C::MatchQueue { .. }) | Pending::Agent(_, A::MatchAgent { .. }) => {
-                if !self.pending.iter().any(|pending| matches!(pending, Pending::Match)) {
-                    self.pending.push(Pending::Match);
+                if !self.pending.iter().any(|pending| matches!(**pending, Pending::Match)) {
+                    self.push(Pending::Match);
                 }
             }
             Pending::Contact(_, C::CommandNode { ref command, .. })
                 if matches!(command.action, NodeAction::Script { .. } | NodeAction::Announce { .. }) => {}
-            effect => self.pending.push(effect),
+            effect => self.push(effect),
         }
     }
 
+    fn push(&mut self, effect: Pending) {
+        let text = format!("{effect:?}");
+        self.pending.push(Held::new(effect, &text));
+    }
+
     fn carry_out(&mut self, place: usize, stays: bool) -> Result<(), String> {
-        let effect = self.pending.remove(place);
+        let effect = self.pending.remove(place).take();
         if stays {
             self.left.repeats -= 1;
             self.asks(effect.clone());
@@ -487,7 +493,8 @@ impl World {
             _ => None,
         });
         let free = self.agents.iter().filter(|agent| agent.state == AgentState::Available);
-        let snapshot = Snapshot::new(&config, waiting.collect(), free.map(people::listed).collect(), self.now);
+        let snapshot =
+            Snapshot::new(&config, waiting.collect(), free.map(|agent| people::listed(agent)).collect(), self.now);
         match choose(&snapshot) {
             Decision::Match { contact, agent, .. } => {
                 Some((people::contact_index(contact), people::agent_index(agent)))
@@ -516,7 +523,7 @@ impl World {
             wrap_up_ms: 0,
             origin: OfferOrigin::Routed,
         };
-        let agents = AgentMachine::step(Some(agent), &AgentInput::Offer { offer: new }, self.now);
+        let agents = AgentMachine::step(Some(&**agent), &AgentInput::Offer { offer: new }, self.now);
         let event = people::offer(offer, agent);
         match agents {
             Ok(step) => {
@@ -524,7 +531,7 @@ impl World {
                     self.asks(Pending::Agent(claim.agent, effect));
                 }
                 if let Some(slot) = self.agents.get_mut(claim.agent) {
-                    *slot = step.state;
+                    *slot = Held::state(step.state);
                 }
             }
             Err(_) if self.flaw == Flaw::OneSidedClaim => {}

@@ -1,12 +1,12 @@
 //! Callers and phones of the hour.
 
-use hotline_base::{ContactId, OfferId, Timestamp};
+use hotline_base::{ContactId, NodeId, OfferId, Timestamp};
 use hotline_ports::World as _;
 use hotline_routing::estimate::{HandleTime, estimate_ms};
 use hotline_wire::node::{CallEvent, CallInput, Decision, EndCause, NodeAction, Verb};
 use std::collections::{HashMap, VecDeque};
 
-use super::{DID, Happening, Hour, NODE, QUEUES, TENANT};
+use super::{DID, Happening, Hour, QUEUES, TENANT};
 
 /// What each number runs.
 pub(super) const FLOW: &str = "\
@@ -35,6 +35,7 @@ const AGAIN_MS: i64 = 250;
 #[derive(Debug)]
 struct Call {
     came: Timestamp,
+    node: NodeId,
     seq: u32,
     /// What is to be asked, oldest first; the first one may be under way.
     asks: VecDeque<CallEvent>,
@@ -96,6 +97,7 @@ impl Hour {
         let estimate_ms = self.estimate(queue);
         let call = Call {
             came: now,
+            node: self.plan.node(n),
             seq: 0,
             asks: VecDeque::new(),
             asking: false,
@@ -145,7 +147,7 @@ impl Hour {
             call.asking = true;
         }
         let tenant = call.known.then_some(TENANT);
-        let input = CallInput { contact, tenant, node: NODE, seq: call.seq, at: now, event };
+        let input = CallInput { contact, tenant, node: call.node, seq: call.seq, at: now, event };
         self.ask(input);
     }
 

@@ -70,7 +70,8 @@ fn put_others(hour: &mut Hour, others: usize, waiting: Option<Timestamp>, availa
 }
 
 fn hour() -> Result<Hour, String> {
-    let mut hour = Hour::new(HourPlan { agents: 2, ..HourPlan::full() });
+    // So few calls a second that the queue is not split.
+    let mut hour = Hour::new(HourPlan { agents: 2, burst_per_s: 30.0, ..HourPlan::full() });
     hour.fill()?;
     Ok(hour)
 }

@@ -1,7 +1,9 @@
 //! What is charged, and how long things take: the assumptions of the model, in one place.
 //!
-//! Prices are AWS list prices for us-east-1 without any discount or free allowance, as published in
-//! November 2025. Check them before you rely on the sums.
+//! Prices are AWS list prices for us-east-1 without any discount or free allowance, as the pages
+//! "Amazon DynamoDB pricing, on-demand capacity", "AWS Lambda pricing" (Arm, first tier) and
+//! "Amazon SQS pricing" (standard queues) gave them in November 2025. Check them before you rely
+//! on the sums.
 
 /// DynamoDB on demand, per write request unit (1 kB; twice that in a transaction), dollars.
 pub const WRITE_UNIT: f64 = 0.625 / 1e6;

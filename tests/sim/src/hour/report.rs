@@ -95,6 +95,8 @@ pub struct HourReport {
     pub messages: u64,
     /// What the tables did.
     pub units: Units,
+    /// Refused transactions by what they were about, most first.
+    pub refused: Vec<(String, u64)>,
     /// The hottest shared partitions.
     pub hottest: Vec<(String, Heat)>,
     /// Virtual minutes until the last call was over.
@@ -102,6 +104,9 @@ pub struct HourReport {
     /// Dollars per 1,000 calls: tables, functions, queues.
     pub dollars: [f64; 3],
 }
+
+/// Partitions that are listed.
+const HOTTEST: usize = 20;
 
 fn rank(sorted: &[i64], per_mille: usize) -> i64 {
     let place = (sorted.len() * per_mille).div_ceil(1_000).max(1) - 1;
@@ -150,7 +155,8 @@ impl Hour {
             invocations: (invocations, gb_s),
             messages,
             units,
-            hottest: self.store.hottest(10),
+            refused: self.store.refused(),
+            hottest: self.store.hottest(HOTTEST),
             minutes: self.counts.virtual_ms / 60_000,
             dollars: [tables / thousands, lambda / thousands, queues / thousands],
         }
@@ -195,6 +201,9 @@ impl fmt::Display for HourReport {
             self.retries,
             self.failed
         )?;
+        for (what, count) in &self.refused {
+            writeln!(f, "  conflicts about {what}: {count}")?;
+        }
         writeln!(
             f,
             "invocations {}   GB-s {:.0}   cold starts {}   waited for scale-out {}   messages {}",

@@ -2,7 +2,7 @@
 //! them, and how hot each partition gets.
 
 use async_trait::async_trait;
-use hotline_base::{EntityKey, IndexRow, InputId, TenantId, Timestamp};
+use hotline_base::{EntityKey, IndexRow, InputId, TenantId, Timestamp, shards, unsharded};
 use hotline_ports::{Commit, CommitError, FactRow, Fault, OutboxRow, Range, Store, Stored, TimerRow, World};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -87,6 +87,8 @@ struct Tables {
     busy: HashSet<String>,
     units: Units,
     heat: HashMap<String, Heat>,
+    /// Refused transactions by the kinds of entities or the counters that they were about.
+    refused: BTreeMap<String, u64>,
 }
 
 /// Tables in memory that count and take their time.
@@ -103,6 +105,8 @@ fn read_units(bytes: usize) -> u64 {
     bytes.div_ceil(4_096).max(1) as u64
 }
 
+/// Additions to one row that are tried before the fact comes again, as in the adapter.
+const ADD_TRIES: i64 = 8;
 /// Keys and attribute names beside the content.
 const OVERHEAD: usize = 40;
 /// `ten_…#e#contact#con_…`, and the like.
@@ -117,6 +121,20 @@ impl Tables {
         if let Some(partition) = partition {
             self.heat.entry(partition).or_default().add(second, 0, units);
         }
+    }
+
+    /// A refused transaction is charged as well.
+    fn refuse(&mut self, what: &str, items: u64) {
+        self.units.commits += 1;
+        self.units.conflicts += 1;
+        self.units.write_units += 2 * items;
+        *self.refused.entry(what.to_string()).or_default() += 1;
+    }
+
+    fn put(&mut self, tenant: TenantId, row: IndexRow, second: i64) {
+        let bytes = KEY + row.sort.len() + row.body.len() + OVERHEAD;
+        self.written(shared(&row.partition), bytes, 1, second);
+        self.rows.entry((tenant, row.partition)).or_default().insert(row.sort, row.body);
     }
 
     fn read(&mut self, partition: Option<String>, bytes: usize, second: i64) {
@@ -172,6 +190,13 @@ impl CountingStore {
         all
     }
 
+    /// Refused transactions by what they were about, most first.
+    pub fn refused(&self) -> Vec<(String, u64)> {
+        let mut all: Vec<(String, u64)> = self.tables().refused.iter().map(|(what, n)| (what.clone(), *n)).collect();
+        all.sort_by_key(|(what, n)| (std::cmp::Reverse(*n), what.clone()));
+        all
+    }
+
     pub(super) fn take_stream(&self) -> Vec<FactRow> {
         std::mem::take(&mut self.tables().stream)
     }
@@ -181,9 +206,11 @@ impl CountingStore {
         self.tables().states.remove(key);
     }
 
-    /// Rows of a partition, not counted.
-    pub(super) fn count_rows(&self, tenant: TenantId, partition: &str) -> usize {
-        self.tables().rows.get(&(tenant, partition.to_string())).map_or(0, BTreeMap::len)
+    /// Rows of a list in all its parts, not counted.
+    pub(super) fn count_rows(&self, tenant: TenantId, list: &str) -> usize {
+        let tables = self.tables();
+        let parts = shards(list, hotline_routing::queue::MAX_SHARDS);
+        parts.into_iter().filter_map(|part| tables.rows.get(&(tenant, part))).map(BTreeMap::len).sum()
     }
 
     fn apply(&self, commit: Commit) -> Result<(), CommitError> {
@@ -250,13 +277,13 @@ impl Store for CountingStore {
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+        let what: BTreeSet<String> = commit.writes.iter().map(|write| write.key.kind.to_string()).collect();
         let mut items: Vec<String> = commit.writes.iter().map(|write| format!("{:?}", write.key)).collect();
         let places = commit.rows_delete.iter().map(|(_, partition, sort)| (partition, sort));
         let places = places.chain(commit.rows_put.iter().map(|(_, row)| (&row.partition, &row.sort)));
         items.extend(places.map(|(partition, sort)| format!("{partition} {sort}")));
         let clash = {
             let mut tables = self.tables();
-            tables.units.commits += 1;
             let clash = items.iter().any(|item| tables.busy.contains(item));
             if !clash {
                 tables.busy.extend(items.iter().cloned());
@@ -269,16 +296,15 @@ impl Store for CountingStore {
         } else {
             let done = self.apply(commit);
             let mut tables = self.tables();
+            tables.units.commits += u64::from(done.is_ok());
             for item in &items {
                 tables.busy.remove(item);
             }
             done
         };
         if done == Err(CommitError::Conflict) {
-            // A refused transaction is charged as well.
-            let mut tables = self.tables();
-            tables.units.conflicts += 1;
-            tables.units.write_units += 2 * items.len() as u64;
+            let what: Vec<String> = what.into_iter().collect();
+            self.tables().refuse(&what.join(" and "), items.len() as u64);
         }
         done
     }
@@ -364,19 +390,21 @@ impl Store for CountingStore {
     async fn put_row(&self, tenant: TenantId, row: IndexRow, _: Option<Timestamp>) -> Result<(), Fault> {
         self.clock.sleep(WRITE_MS).await;
         let second = self.second();
-        let mut tables = self.tables();
-        let bytes = KEY + row.sort.len() + row.body.len() + OVERHEAD;
-        tables.written(shared(&row.partition), bytes, 1, second);
-        tables.rows.entry((tenant, row.partition)).or_default().insert(row.sort, row.body);
+        self.tables().put(tenant, row, second);
         Ok(())
     }
 
-    async fn put_row_new(&self, tenant: TenantId, row: IndexRow, expires: Option<Timestamp>) -> Result<bool, Fault> {
-        let there = self.tables().rows.get(&(tenant, row.partition.clone())).is_some_and(|r| r.contains_key(&row.sort));
-        if !there {
-            self.put_row(tenant, row, expires).await?;
+    async fn put_row_new(&self, tenant: TenantId, row: IndexRow, _: Option<Timestamp>) -> Result<bool, Fault> {
+        self.clock.sleep(WRITE_MS).await;
+        let second = self.second();
+        let mut tables = self.tables();
+        if tables.rows.get(&(tenant, row.partition.clone())).is_some_and(|rows| rows.contains_key(&row.sort)) {
+            // A condition that does not hold is charged as the write that it was for.
+            tables.written(shared(&row.partition), KEY, 1, second);
+            return Ok(false);
         }
-        Ok(!there)
+        tables.put(tenant, row, second);
+        Ok(true)
     }
 
     async fn delete_row(&self, tenant: TenantId, partition: &str, sort: &str) -> Result<(), Fault> {
@@ -398,9 +426,24 @@ impl Store for CountingStore {
         counters: &[(&str, i64)],
         _once: &str,
     ) -> Result<bool, Fault> {
+        let item = format!("{partition} {sort}");
+        let mut tries = 1;
+        while !self.tables().busy.insert(item.clone()) {
+            // Two transactions on one row: the adapter tries again after a while.
+            self.clock.sleep(COMMIT_MS / 2).await;
+            let list: Vec<&str> = unsharded(partition).split('/').take(2).collect();
+            self.tables().refuse(&format!("counters {}", list.join("/")), 2);
+            if tries == ADD_TRIES {
+                return Err(Fault::transient("store", "too many additions to the same counters at the same time"));
+            }
+            self.clock.sleep(10 * tries * tries).await;
+            tries += 1;
+        }
         self.clock.sleep(COMMIT_MS).await;
         let second = self.second();
         let mut tables = self.tables();
+        tables.busy.remove(&item);
+        tables.units.commits += 1;
         // The mark that it was added, and the counters: one transaction.
         tables.written(None, KEY + 120, 2, second);
         tables.written(shared(partition), KEY + 400, 2, second);

@@ -1,6 +1,6 @@
 //! What must hold not at once but soon, and at the end.
 
-use hotline_base::{EntityKey, NodeId, TenantId, Timestamp};
+use hotline_base::{EntityKey, NodeId, TenantId, Timestamp, unsharded};
 use hotline_contact::{PartyLeg, Phase, RecordingStatus};
 use hotline_routing::{AgentState, AvailableAgent, Decision, QueueConfig, Snapshot, choose};
 use std::collections::BTreeMap;
@@ -227,11 +227,16 @@ impl World {
                 }
             }
         }
-        let mut found = BTreeMap::new();
+        let mut found: BTreeMap<(TenantId, String, String), BTreeMap<String, i64>> = BTreeMap::new();
         for (tenant, row) in self.memory.store.all_rows() {
             if row.partition.starts_with("report/") {
                 let counters: BTreeMap<String, i64> = serde_json::from_str(&row.body).map_err(|e| e.to_string())?;
-                found.insert((tenant, row.partition, row.sort), counters);
+                let list = unsharded(&row.partition).to_string();
+                let interval = hotline_report::interval_in(&row.sort).to_string();
+                let sums: &mut BTreeMap<String, i64> = found.entry((tenant, list, interval)).or_default();
+                for (counter, more) in counters {
+                    *sums.entry(counter).or_default() += more;
+                }
             }
         }
         for (place, counters) in &wanted {

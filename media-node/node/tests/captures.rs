@@ -1,0 +1,75 @@
+//! SIP messages of a call, written to a file on demand and sent to a collector.
+
+mod common;
+
+use common::{Peer, file, find, start, until};
+use std::net::UdpSocket;
+
+/// The payloads of a file of raw IPv4 packets, with the ports they went between.
+fn datagrams(bytes: &[u8]) -> Vec<(u16, u16, String)> {
+    let mut found = Vec::new();
+    let mut rest = bytes.get(24..).unwrap_or_default();
+    while rest.len() > 44 {
+        let length = u32::from_le_bytes(rest[8..12].try_into().unwrap()) as usize;
+        let Some(ip) = rest.get(16..16 + length) else { break };
+        let port = |at: usize| u16::from_be_bytes([ip[at], ip[at + 1]]);
+        found.push((port(20), port(22), String::from_utf8_lossy(&ip[28..]).into_owned()));
+        rest = &rest[16 + length..];
+    }
+    found
+}
+
+#[test]
+fn the_messages_of_the_calls_that_were_asked_for() {
+    let collector = UdpSocket::bind("127.0.0.1:0").unwrap();
+    collector.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+    let hep = collector.local_addr().unwrap().to_string();
+    let mut agent = Peer::new("127.0.0.1:9".parse().unwrap());
+    agent.auto_answer_hz = Some(880.0);
+    let text = format!("rules: [{{dial: \"70*\", bridge: {{to: \"sip:agent@{}\"}}}}]", agent.address());
+    let node = start("capture", "48500-48599", || file(&text), &[("HOTLINE_NODE_CAPTURE_HEP", &hep)]);
+    assert!(node.http("POST /capture?calls=x").contains("400 Bad Request"));
+    assert!(node.http("GET /capture").contains("405"));
+    let told = node.http("POST /capture?number=700&calls=1");
+    assert!(told.contains("the next 1 calls are written to "), "{told}");
+    let mut caller = Peer::new(node.sip);
+    for (number, wanted) in [("701", 1), ("700", 2), ("700", 3)] {
+        let line = caller.dial(number, 440.0);
+        until("the answer", &mut [&mut caller, &mut agent], |p| {
+            p[0].lines[line].answered && p[1].lines.len() == wanted
+        });
+        caller.hang_up(line);
+        until("the agent's BYE", &mut [&mut caller, &mut agent], |p| p[1].lines[wanted - 1].ended);
+    }
+    until("no session", &mut [&mut caller, &mut agent], |_| node.metric("sessions") == 0);
+    let mut files = Vec::new();
+    find(&node.folder.join("captures"), &mut files);
+    let [path] = &files[..] else { panic!("{files:?}") };
+    let mut messages = Vec::new();
+    until("the whole file", &mut [&mut caller, &mut agent], |_| {
+        messages = datagrams(&std::fs::read(path).unwrap());
+        messages.iter().filter(|(.., text)| text.starts_with("BYE ")).count() >= 2
+    });
+    let (callers, agents) = (caller.address().port(), agent.address().port());
+    let count = |from: u16, to: u16, start: &str| {
+        messages.iter().filter(|(f, t, text)| *f == from && *t == to && text.starts_with(start)).count()
+    };
+    let here = node.sip.port();
+    assert_eq!(count(callers, here, "INVITE sip:700@"), 1, "one call of three");
+    assert_eq!(count(here, callers, "SIP/2.0 200 OK"), 2, "to the INVITE and to the BYE");
+    assert_eq!((count(callers, here, "ACK "), count(callers, here, "BYE ")), (1, 1));
+    // The other leg as well.
+    assert_eq!((count(here, agents, "INVITE "), count(here, agents, "BYE ")), (1, 1));
+    // The answer to the BYE comes when the call may be forgotten already.
+    assert!((1..=2).contains(&count(agents, here, "SIP/2.0 200 OK")));
+    assert!(messages.iter().any(|(.., text)| text.contains("\r\n\r\nv=0\r\n")), "bodies are there");
+
+    // The collector gets the calls that were not asked for too.
+    let mut buffer = [0u8; 65_536];
+    let mut invites = 0;
+    while invites < 2 {
+        let length = collector.recv(&mut buffer).unwrap();
+        assert!(buffer.starts_with(b"HEP3"));
+        invites += usize::from(String::from_utf8_lossy(&buffer[..length]).contains("INVITE sip:70"));
+    }
+}

@@ -1,0 +1,73 @@
+//! Real peers against a node in stand-alone mode: a browser with JsSIP, linphone, Kamailio.
+//!
+//! The peers are Debian's packages; JsSIP comes from npm. `hotline test --only interop` installs them.
+
+pub mod browser;
+mod bundle;
+pub mod kamailio;
+pub mod linphone;
+pub mod node;
+mod page;
+pub mod sound;
+
+use anyhow::{Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+/// Tries again until it works, and gives the last error when the time is over.
+pub fn eventually<T>(within: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    let until = Instant::now() + within;
+    loop {
+        match attempt() {
+            Ok(value) => return Ok(value),
+            Err(error) if Instant::now() >= until => return Err(error),
+            // Paces the loop; nothing depends on its length.
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+/// A folder that is gone with its owner.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// An empty one.
+    pub fn new(name: &str) -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("hotline-interop-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path)?;
+        Ok(Self(path))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A process that ends with its owner.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Whether a program is there, else what installs it.
+fn need(program: &str, package: &str) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    match folders.map(|folder| folder.join(program)).find(|file| file.is_file()) {
+        Some(found) => Ok(found),
+        None => bail!("{program} is not here: `./hotline test --only interop` installs it (Debian package {package})"),
+    }
+}
