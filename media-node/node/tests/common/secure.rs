@@ -75,7 +75,7 @@ impl Guard {
         ours.replace("a=setup:actpass", "a=setup:active")
     }
 
-    /// Our offer.
+    /// Our offer: G.711 only, as that is what this peer hears.
     pub fn description(&self, rtp: SocketAddr, law: &str, direction: &str) -> Bytes {
         let (ip, port) = (rtp.ip(), rtp.port());
         let head = format!("v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nt=0 0\r\n");
@@ -86,8 +86,8 @@ impl Guard {
                 self.own.to_value()
             ),
             Kind::Browser => format!(
-                "a=group:BUNDLE 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111 {law} 101\r\nc=IN IP4 0.0.0.0\r\n\
-                 a=rtpmap:111 opus/48000/2\r\na=rtpmap:101 telephone-event/8000\r\na=rtcp-mux\r\na=mid:0\r\n\
+                "a=group:BUNDLE 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF {law} 101\r\nc=IN IP4 0.0.0.0\r\n\
+                 a=rtpmap:101 telephone-event/8000\r\na=rtcp-mux\r\na=mid:0\r\n\
                  a=ice-ufrag:{}\r\na=ice-pwd:{}\r\na=fingerprint:sha-256 {}\r\na=setup:actpass\r\na={direction}\r\n",
                 self.local.ufrag,
                 self.local.pwd,
