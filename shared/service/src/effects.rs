@@ -99,8 +99,15 @@ impl Effects<'_> {
         let id = derived_input(&["effect", &row.id()]);
         match effect {
             AgentEffect::MatchAgent { agent: _, queues } => {
+                // A queue that cannot be looked at now keeps the agent from none of the others.
+                let mut failed = None;
                 for queue in queues {
-                    matching::match_queue(service, tenant, &queue).await?;
+                    if let Err(error) = matching::match_queue(service, tenant, &queue).await {
+                        failed = failed.or(Some(error));
+                    }
+                }
+                if let Some(error) = failed {
+                    return Err(error);
                 }
             }
             AgentEffect::ReturnContact { offer, contact, outcome } => {
