@@ -30,7 +30,7 @@ pub struct Setup<'a> {
     /// First of its audio ports.
     pub rtp_port: u16,
     /// The tone it speaks, hertz.
-    pub tone_hz: f64,
+    pub tone_hz: u32,
     /// Whose certificates it believes, a PEM file.
     pub root_ca: Option<PathBuf>,
 }
@@ -42,7 +42,7 @@ impl Linphone {
         let folder = Folder::new(&format!("linphone-{}", setup.transport))?;
         let home = folder.path();
         std::fs::create_dir_all(home.join(".local/share/linphone"))?;
-        sound::write_tone(&home.join("microphone.wav"), setup.tone_hz, 60)?;
+        hotline_phone::write_tone(&home.join("microphone.wav"), setup.tone_hz, 60)?;
         let ca = setup.root_ca.as_ref().map(|ca| format!("root_ca={}\n", ca.display())).unwrap_or_default();
         let config = format!(
             "[sip]\nsip_port={port}\nsip_tcp_port={port}\nsip_tls_port={tls}\ndefault_proxy=0\nuse_ipv6=0\n\
@@ -102,7 +102,7 @@ impl Linphone {
     pub fn hears(&self, hz: f64, ms: u64) -> Result<()> {
         eventually(Duration::from_secs(15), || {
             let (samples, rate) = sound::growing_wav(&self.heard);
-            let found = sound::tone_ms(&samples, hz, rate);
+            let found = hotline_phone::tone_ms(&samples, hz, rate);
             if found >= ms {
                 return Ok(());
             }

@@ -33,7 +33,7 @@ pub struct Setup<'a> {
     /// `host:port` to register at.
     pub registrar: &'a str,
     /// The tone it speaks, hertz.
-    pub tone_hz: f64,
+    pub tone_hz: u32,
     /// `udp` or `tcp`.
     pub transport: &'a str,
 }
@@ -43,7 +43,7 @@ impl Baresip {
     pub fn start(setup: &Setup<'_>) -> Result<Self> {
         let folder = setup.folder;
         let microphone = folder.join("microphone.wav");
-        crate::sound::write_tone(&microphone, setup.tone_hz, 120, 8_000)?;
+        hotline_phone::write_tone(&microphone, setup.tone_hz, 120)?;
         let config = format!(
             "sip_listen 127.0.0.1:{sip}\nrtp_ports {rtp}-{rtp_last}\naudio_player aufile,{out}\naudio_source aufile,{mic}\n\
              audio_alert aufile,/dev/null\nausrc_srate 8000\nauplay_srate 8000\naudio_buffer 20-160\n\

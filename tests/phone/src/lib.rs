@@ -36,5 +36,5 @@ pub use g711::{Law, decode, encode};
 pub use ladder::{Ladder, LadderLine};
 pub use media::{HeardDigit, MediaCounts};
 pub use phone::{Phone, PhoneError, PhoneEvent};
-pub use tone::{Tone, loudness, tone_presence, tone_share};
-pub use wav::{read_wav, write_wav};
+pub use tone::{Tone, loudness, tone_ms, tone_presence, tone_share};
+pub use wav::{read_wav, write_tone, write_wav};

@@ -61,6 +61,24 @@ pub fn tone_presence(samples: &[i16], hz: u32) -> f64 {
     if count == 0 { 0.0 } else { hits as f64 / count as f64 }
 }
 
+/// Milliseconds of 100 ms windows in which a tone holds most of the energy (Goertzel).
+pub fn tone_ms(samples: &[i16], hz: f64, rate: u32) -> u64 {
+    let window = (rate as usize / 10).max(1);
+    let hits = samples.chunks_exact(window).filter(|chunk| {
+        let coefficient = 2.0 * (std::f64::consts::TAU * hz / f64::from(rate)).cos();
+        let (mut s1, mut s2, mut energy) = (0.0, 0.0, 0.0);
+        for sample in *chunk {
+            let x = f64::from(*sample);
+            let s0 = x + coefficient * s1 - s2;
+            (s2, s1) = (s1, s0);
+            energy += x * x;
+        }
+        let power = s1 * s1 + s2 * s2 - coefficient * s1 * s2;
+        energy > window as f64 * 1e4 && power / (energy * window as f64 / 2.0) > 0.7
+    });
+    hits.count() as u64 * 100
+}
+
 /// Root mean square, 0 to 32767.
 pub fn loudness(samples: &[i16]) -> f64 {
     if samples.is_empty() {
@@ -92,6 +110,17 @@ mod tests {
             (0..8_000).map(|i| if i < 4_000 { tone.sample() } else { 0 }).collect()
         };
         assert!((tone_share(&half, 440) - 0.5).abs() < 0.03);
+    }
+
+    #[test]
+    fn a_tone_is_counted_in_milliseconds_at_any_rate() {
+        for rate in [8_000u32, 48_000] {
+            let step = std::f64::consts::TAU * 440.0 / f64::from(rate);
+            let samples: Vec<i16> = (0..rate).map(|n| ((step * f64::from(n)).sin() * 8_000.0) as i16).collect();
+            assert_eq!(tone_ms(&samples, 440.0, rate), 1_000);
+            assert_eq!(tone_ms(&samples, 880.0, rate), 0);
+            assert_eq!(tone_ms(&[0; 8_000], 440.0, rate), 0);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::phone::PhoneError;
+use crate::tone::Tone;
 
 /// Reads a mono or stereo WAV of 16 bits at 8 kHz; of stereo the left channel.
 ///
@@ -20,6 +21,16 @@ pub fn read_wav(path: &Path) -> Result<Vec<i16>, PhoneError> {
     }
     let channels = usize::from(spec.channels.max(1));
     reader.samples::<i16>().step_by(channels).map(|s| s.map_err(|e| wrong(e.to_string()))).collect()
+}
+
+/// Writes a mono WAV of 16 bits at 8 kHz with a steady tone: a microphone for phones that read files.
+///
+/// # Errors
+/// [`PhoneError::Wav`] with the file and the reason.
+pub fn write_tone(path: &Path, hz: u32, seconds: u32) -> Result<(), PhoneError> {
+    let mut tone = Tone::new(hz);
+    let samples: Vec<i16> = (0..8_000 * seconds).map(|_| tone.sample()).collect();
+    write_wav(path, &samples)
 }
 
 /// Writes a mono WAV of 16 bits at 8 kHz.

@@ -33,7 +33,7 @@ fn talks(transport: Transport, name: &str, sip_port: u16) -> Result<()> {
         user: "linda",
         sip_port,
         rtp_port: 45_200,
-        tone_hz: 620.0,
+        tone_hz: 620,
         root_ca: (transport == Transport::Tls).then(|| node.certificate()),
     })?;
     node.until("phones", 1)?;

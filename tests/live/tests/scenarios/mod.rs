@@ -61,7 +61,7 @@ impl Agent {
             user: user["sip"]["user"].as_str().context("sip user")?,
             password: user["sip"]["password"].as_str().context("sip password")?,
             registrar: hotline.sip(),
-            tone_hz: f64::from(AGENT_HZ),
+            tone_hz: AGENT_HZ,
             transport,
         })?;
         let session = hotline.session("agent", nth)?;
