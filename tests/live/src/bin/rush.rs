@@ -313,12 +313,12 @@ fn report(supervisor: &Session, load: &Load, contacts: &[Value], clean: bool, dr
         let steps = trace["steps"].as_array().context("steps")?;
         let find = |name: &str| steps.iter().find(|step| step["fact"] == name);
         let end = find("ContactEnded").context("ContactEnded")?;
-        let text = end["reason"].as_str().or(end["data"]["reason"].as_str()).unwrap_or("?");
+        let text = end["body"]["reason"].as_str().unwrap_or("?");
         *reasons.entry(text.to_owned()).or_default() += 1;
-        let number = |step: &Value, name: &str| step[name].as_u64().or(step["data"][name].as_u64());
+        let number = |step: &Value, name: &str| step["body"][name].as_u64();
         if let (Some(enqueued), Some(accepted)) = (find("ContactEnqueued"), find("OfferAccepted")) {
-            let wait_ms = number(accepted, "wait_ms").context("wait_ms")?;
-            let since = number(enqueued, "since").context("since")?;
+            let wait_ms = number(accepted, "wait_ms").with_context(|| format!("no wait_ms in {accepted}"))?;
+            let since = number(enqueued, "since").with_context(|| format!("no since in {enqueued}"))?;
             waits.push(Duration::from_millis(wait_ms));
             answered.push((since, since + wait_ms));
         }
