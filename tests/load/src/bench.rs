@@ -31,6 +31,9 @@ pub struct Row {
     pub cpu_percent: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_percent_per_100_calls: Option<f64>,
+    /// What one datagram sent and received costs here by itself, measured beside the row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bare_udp_us: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_ms_per_call: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]

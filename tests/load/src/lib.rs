@@ -3,6 +3,7 @@
 
 pub mod attack;
 pub mod bench;
+pub mod chart;
 pub mod process;
 pub mod report;
 pub mod rtp;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use hotline_load::bench::{Bench, Row, loopback};
+use hotline_load::chart::charts;
 use hotline_load::process::{Subject, answers_options};
 use hotline_load::report::table;
 use hotline_load::rtp::{Rtp, udp_floor_us};
@@ -102,6 +103,9 @@ struct Runs {
 impl Runs {
     fn add(&mut self, subject: &str, mut row: Row) -> Result<()> {
         row.subject = subject.into();
+        if row.packets_sent.is_some() {
+            row.bare_udp_us = Some(udp_floor_us()?);
+        }
         write_line(self.json.as_deref(), &row)?;
         self.rows.push(row);
         Ok(())
@@ -179,7 +183,7 @@ fn main() -> Result<()> {
     if wants(Scenario::Yardstick) {
         yardsticks(&options, &mut bench, &mut runs, address)?;
     }
-    println!("\n{}", table(&runs.rows));
+    println!("\n{}\n{}", table(&runs.rows), charts(&runs.rows));
     Ok(())
 }
 

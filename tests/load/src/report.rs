@@ -53,17 +53,24 @@ fn lines(rows: &[Row]) -> Vec<Line> {
     let starved = |row: &Row| if row.starved { " (generator starved)" } else { "" };
     let per_100 =
         |row: &Row| format!("{} at {}{}", shown(row.cpu_percent_per_100_calls, " %"), row.calls, starved(row));
+    // 100 calls are 10,000 packets a second: each microsecond of one is a percent of a core.
+    let over_bare = |row: &Row| {
+        let ratio = row.cpu_percent_per_100_calls.zip(row.bare_udp_us).map(|(percent, us)| percent / us);
+        format!("{} at {} ({} bare)", shown(ratio, ""), row.calls, shown(row.bare_udp_us, " µs"))
+    };
     let delay =
         |row: &Row| format!("{}/{} µs at {}", shown(row.delay_p50_us, ""), shown(row.delay_p99_us, ""), row.calls);
     let loss =
         |row: &Row| format!("{} of {} at {}", row.packets_lost.unwrap_or(0), row.packets_sent.unwrap_or(0), row.calls);
     line("bridge, CPU per 100 calls", "≤ 4 %", "bridge", &per_100);
+    line("the same over what its packets cost bare", "≤ 2.7 (4 % / 1.5 µs)", "bridge", &over_bare);
     line("bridge, packets lost", "0", "bridge", &loss);
     line("bridge, delay p50/p99", "≤ 200/500 µs at 500", "bridge", &delay);
     line("bridge, memory per call", "≤ 40 KB", "bridge", &|row| {
         format!("{} at {}", shown(row.memory_kb_per_call, " KB"), row.calls)
     });
     line("bridge + recording, CPU per 100 calls", "≤ 6 %", "bridge+record", &per_100);
+    line("the same over what its packets cost bare", "≤ 4 (6 % / 1.5 µs)", "bridge+record", &over_bare);
     line("bridge + recording, packets lost", "0", "bridge+record", &loss);
     line("IVR call, CPU", "≤ 3 ms", "ivr", &|row| {
         format!("{} at {}/s", shown(row.cpu_ms_per_call, " ms"), shown(row.rate_per_s, ""))
@@ -125,11 +132,13 @@ mod tests {
             packets_lost: Some(lost),
             packets_sent: Some(1_000),
             delay_p99_us: Some(400.0),
+            bare_udp_us: Some(2.0),
             ..Row::new("bridge", subject)
         };
         let table = table(&[row("node", 500, 2.5, 0), row("node", 2_000, 2.0, 7), row("rtpengine", 500, 8.25, 0)]);
         assert!(table.contains("| ≥ 1600 | 500 | rtpengine 500 |"), "{table}");
         assert!(table.contains("| ≤ 4 % | 2.50 % at 500; 2.00 % at 2000 | rtpengine 8.25 % at 500 |"), "{table}");
+        assert!(table.contains("| 1.25 at 500 (2.00 µs bare); 1.00 at 2000"), "{table}");
         assert!(!table.contains("IVR"), "{table}");
         let starved = table_of_one(Row { starved: true, ..row("node", 1_600, 1.0, 0) });
         assert!(starved.contains("| ≥ 1600 |  |  |") && starved.contains("1600 (generator starved)"), "{starved}");
