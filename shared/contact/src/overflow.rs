@@ -1,9 +1,11 @@
 //! What a queue does with a contact when it cannot keep up.
 
 use hotline_base::{Name, Reject};
+use hotline_flow::Overflow;
 use hotline_flow::run::{Input, Turn};
 use hotline_routing::QueueConfig;
 use hotline_routing::overflow::{self, OverflowAction, OverflowWhen, QueueView};
+use hotline_routing::service_model::Asking;
 
 use crate::step::Work;
 use crate::{ContactEffect, ContactFact, LeftQueue, Phase, Place, Wait};
@@ -16,9 +18,12 @@ const MAX_MOVES: u8 = 8;
 const MAX_TURNED_AWAY: u8 = 3;
 
 impl Work<'_> {
-    /// The flow's next turn where so many wait, or so often the same caller, that nobody else may;
-    /// `None`: there is room.
-    pub(crate) fn turned_away(&mut self, config: &QueueConfig) -> Result<Option<Turn>, Reject> {
+    /// The flow's next turn where people do not serve the contact, or so many wait, or so often the
+    /// same caller, that nobody else may; `None`: there is room.
+    pub(crate) fn turned_away(&mut self, config: &QueueConfig, class: u8) -> Result<Option<Turn>, Reject> {
+        if let Some(turn) = self.left_to_machines(config, class)? {
+            return Ok(Some(turn));
+        }
         let setting = self.setting()?;
         let view = setting.env.queues.get(&config.name);
         let same = setting.same_caller.get(&config.name).copied().unwrap_or(0);
@@ -29,8 +34,30 @@ impl Work<'_> {
         }
         self.turned_away += 1;
         let turn = self.next_turn(&Input::QueueTimedOut)?;
+        self.left_at_once(config, turn, LeftQueue::Overflowed)
+    }
+
+    /// The flow's next turn where the queue leaves the contact to machines; `None`: people take it.
+    fn left_to_machines(&mut self, config: &QueueConfig, class: u8) -> Result<Option<Turn>, Reject> {
+        let asking = Asking { view: self.view(&config.name)?, class, left: self.contact.self_serviced };
+        if config.service_model.people_take(&config.hand_over, &asking) || self.turned_away >= MAX_TURNED_AWAY {
+            return Ok(None);
+        }
+        self.turned_away += 1;
+        let turn = self.next_turn(&Input::SelfService)?;
         if turn.is_some() {
-            let why = LeftQueue::Overflowed;
+            self.contact.self_serviced = self.contact.self_serviced.saturating_add(1);
+        }
+        self.left_at_once(config, turn, LeftQueue::SelfService)
+    }
+
+    fn left_at_once(
+        &mut self,
+        config: &QueueConfig,
+        turn: Option<Turn>,
+        why: LeftQueue,
+    ) -> Result<Option<Turn>, Reject> {
+        if turn.is_some() {
             self.facts.push(ContactFact::QueueLeft { queue: config.name.clone(), wait_ms: 0, why });
         }
         Ok(turn)
@@ -78,12 +105,19 @@ impl Work<'_> {
                 self.move_to(wait, queue, next, LeftQueue::Overflowed)?;
             }
             OverflowAction::Queue { .. } => {}
-            // The flow knows what to say and do when a wait is too long.
-            OverflowAction::Voicemail | OverflowAction::Callback | OverflowAction::Message => {
-                if self.next_turn(&Input::QueueTimedOut)?.is_some() {
-                    return self.leave_queue(&Input::QueueTimedOut, LeftQueue::Overflowed);
-                }
-            }
+            OverflowAction::Voicemail => return self.sent_on(Overflow::Voicemail),
+            OverflowAction::Callback => return self.sent_on(Overflow::Callback),
+            OverflowAction::Message => return self.sent_on(Overflow::Message),
+            OverflowAction::Link => return self.sent_on(Overflow::Link),
+        }
+        Ok(())
+    }
+
+    /// The flow goes on by one of its ways out of the queue; where it has none, the wait goes on.
+    fn sent_on(&mut self, way: Overflow) -> Result<(), Reject> {
+        let input = Input::Overflowed { way };
+        if self.next_turn(&input)?.is_some() {
+            return self.leave_queue(&input, LeftQueue::Overflowed);
         }
         Ok(())
     }

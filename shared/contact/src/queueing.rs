@@ -67,7 +67,7 @@ impl Work<'_> {
     /// The flow sends the contact to a queue.
     pub(crate) fn enqueue(&mut self, mut verbs: Vec<Verb>, ask: QueueAsk) -> Result<(), Reject> {
         let config = self.queue_config(&ask.queue)?;
-        if let Some(turn) = self.turned_away(&config)? {
+        if let Some(turn) = self.turned_away(&config, class(ask.priority))? {
             // What was to be said before the wait is not said: the flow says something else.
             self.answers_now |= verbs.iter().any(|verb| matches!(verb, Verb::Answer));
             return self.turn(turn);

@@ -35,6 +35,8 @@ pub enum LeftQueue {
     Overflowed,
     /// A supervisor moved it.
     Moved,
+    /// The queue leaves it to machines.
+    SelfService,
 }
 
 /// How a contact ended.

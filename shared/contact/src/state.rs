@@ -93,6 +93,9 @@ pub struct Contact {
     /// Transfers so far.
     #[serde(default)]
     pub transfers: u32,
+    /// How often a queue left it to machines.
+    #[serde(default)]
+    pub self_serviced: u8,
     /// What is to be done, where it is a call back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Box<CallbackOrder>>,

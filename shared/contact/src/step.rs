@@ -183,6 +183,7 @@ fn blank(of: Beginning<'_>, setting: &Setting, now: Timestamp) -> Contact {
         lost_nodes: 0,
         last_wait: None,
         transfers: 0,
+        self_serviced: 0,
         order: None,
     }
 }

@@ -239,7 +239,8 @@ fn step_fields(step: &Step, renamed: &BTreeMap<Name, Name>) -> Fields {
 
 /// The fields of a step as its canonical lines have them.
 fn lines(kind: &StepKind, renamed: &BTreeMap<Name, Name>, fields: &mut Fields) {
-    const GOES: [&str; 7] = ["then", "on_max_wait", "not_staffed", "no_answer", "no_message", "refused", "on_error"];
+    const GOES: [&str; 8] =
+        ["then", "on_max_wait", "not_staffed", "self_service", "no_answer", "no_message", "refused", "on_error"];
     let mut above: Vec<(usize, String)> = Vec::new();
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for (indent, text) in step_text(kind) {

@@ -3,7 +3,7 @@
 use hotline_base::Name;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Condition, Flow, Key, MaxWait, QueueTest, Ref, StepKind};
+use crate::{Condition, Flow, Key, MaxWait, Overflow, QueueTest, Ref, StepKind};
 
 /// What must happen for one step to follow another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,10 @@ pub(crate) enum Why<'f> {
     WaitedTooLong,
     /// Nobody serves the queue.
     NotStaffed,
+    /// A rule of the queue that cannot keep up.
+    Overflow(Overflow),
+    /// The queue leaves it to machines.
+    SelfService,
     /// Nobody answered.
     NoAnswer,
     /// Nothing was recorded.
@@ -55,6 +59,8 @@ impl Why<'_> {
             Why::Else => "else".into(),
             Why::WaitedTooLong => "waited too long".into(),
             Why::NotStaffed => "not staffed".into(),
+            Why::Overflow(way) => format!("overflow: {}", way.word()),
+            Why::SelfService => "self-service".into(),
             Why::NoAnswer => "no answer".into(),
             Why::NoMessage => "no message".into(),
             Why::Refused => "refused".into(),
@@ -126,6 +132,8 @@ pub(crate) fn edges(kind: &StepKind) -> Vec<Edge<'_>> {
                 out.push(edge(go, Why::WaitedTooLong));
             }
             out.extend(queue.not_staffed.iter().map(|go| edge(go, Why::NotStaffed)));
+            out.extend(queue.overflow.iter().map(|(way, go)| edge(go, Why::Overflow(*way))));
+            out.extend(queue.self_service.iter().map(|go| edge(go, Why::SelfService)));
         }
         StepKind::Ring(ring) => {
             out.push(edge(&ring.then, Why::Then));

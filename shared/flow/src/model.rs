@@ -314,10 +314,49 @@ pub struct QueueStep {
     pub max_wait: MaxWait,
     /// Where to go when nobody who serves the queue is signed in; `None`: wait anyway.
     pub not_staffed: Option<Ref>,
+    /// Where the queue's overflow rules may send the caller; a way that is not named leads to
+    /// where a wait that was too long does.
+    pub overflow: BTreeMap<Overflow, Ref>,
+    /// Where to go when the queue leaves the caller to machines; `None`: as when nobody is staffed.
+    pub self_service: Option<Ref>,
     /// Keys with which the caller leaves the queue.
     pub leave: BTreeMap<Key, Ref>,
     /// Next, when the agent hung up first and the caller is still there.
     pub then: Ref,
+}
+
+/// What a queue's overflow rules may have a flow do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overflow {
+    /// Take a message.
+    Voicemail,
+    /// Promise a call back.
+    Callback,
+    /// Say something, and end.
+    Message,
+    /// Send a link to another channel.
+    Link,
+}
+
+impl Overflow {
+    /// All, by the words of the language.
+    pub const ALL: [(&'static str, Overflow); 4] = [
+        ("voicemail", Overflow::Voicemail),
+        ("callback", Overflow::Callback),
+        ("message", Overflow::Message),
+        ("link", Overflow::Link),
+    ];
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Overflow::Voicemail => "voicemail",
+            Overflow::Callback => "callback",
+            Overflow::Message => "message",
+            Overflow::Link => "link",
+        }
+    }
 }
 
 /// How long to wait in a queue.

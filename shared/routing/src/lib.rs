@@ -1,7 +1,8 @@
 //! Queues, skills, agents, offers, selection and estimated wait.
 //!
 //! * [`agent`]: the state machine of one agent, with presence as a lease.
-//! * [`queue`]: what a queue is and does; [`overflow`] when it cannot keep up.
+//! * [`queue`]: what a queue is and does; [`overflow`] when it cannot keep up; [`service_model`]:
+//!   whether people serve it at all.
 //! * [`waiting`] and [`available`]: the two sides of the market, as index rows.
 //! * [`select`]: who gets whom, deterministically; [`search`] reads the pages it needs;
 //!   [`explain`] answers "why not me?".
@@ -22,6 +23,7 @@ pub mod overflow;
 pub mod queue;
 pub mod search;
 pub mod select;
+pub mod service_model;
 pub mod skill;
 pub mod threshold;
 pub mod waiting;

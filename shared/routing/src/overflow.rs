@@ -54,12 +54,14 @@ pub enum OverflowAction {
     },
     /// Reserve agents are called in; it goes on waiting.
     Reserve,
-    /// The flow goes on at its `overflow` way out with `voicemail`.
+    /// The flow goes on by its way `overflow: voicemail`, or where a wait that was too long leads.
     Voicemail,
-    /// The flow goes on with `callback`.
+    /// The same by `callback`.
     Callback,
-    /// The flow goes on with `message`: it says something and ends.
+    /// The same by `message`: it says something and ends.
     Message,
+    /// The same by `link`: it sends one to another channel.
+    Link,
 }
 
 impl OverflowAction {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::callback::CallbackPolicy;
 use crate::overflow::{OverflowAction, OverflowRule, OverflowWhen};
+use crate::service_model::{HandOver, ServiceModel};
 use crate::skill::{MAX_LEVEL, MAX_NEEDS, MAX_RELAX, Need};
 use crate::threshold::Threshold;
 
@@ -42,19 +43,6 @@ pub enum LanguagePolicy {
     Required,
     /// Nothing.
     Ignored,
-}
-
-/// Who serves a queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ServiceModel {
-    /// People.
-    #[default]
-    Human,
-    /// Machines; a contact that asks for a person is told that there is none.
-    Automated,
-    /// Machines first, people when the flow hands over.
-    Hybrid,
 }
 
 /// Whether calls are recorded.
@@ -95,6 +83,9 @@ pub struct QueueConfig {
     /// Who serves it.
     #[serde(default)]
     pub service_model: ServiceModel,
+    /// Where it is hybrid, when people take a contact over; none: always.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hand_over: Vec<HandOver>,
     /// An agent must have these.
     #[serde(default)]
     pub required: Vec<Need>,
@@ -199,6 +190,7 @@ impl QueueConfig {
             name,
             display_name: String::new(),
             service_model: ServiceModel::default(),
+            hand_over: Vec::new(),
             required: Vec::new(),
             preferred: Vec::new(),
             language: LanguagePolicy::default(),
@@ -252,6 +244,7 @@ impl QueueConfig {
         errors.range("max_wait_ms", self.max_wait_ms, 10_000, 86_400_000);
         errors.range("max_per_caller", u32::from(self.max_per_caller), 1, 100);
         errors.range("shards", u32::from(self.shards), 1, u32::from(MAX_SHARDS));
+        errors.hand_over(self.service_model, &self.hand_over);
         errors.needs("required", &self.required, known);
         errors.needs("preferred", &self.preferred, known);
         if self.overflow.len() > 16 {
@@ -349,6 +342,26 @@ impl Errors {
         }
     }
 
+    fn hand_over(&mut self, model: ServiceModel, rules: &[HandOver]) {
+        if !rules.is_empty() && model != ServiceModel::Hybrid {
+            self.say("hand_over", "is for hybrid queues; write service_model: hybrid, or leave it out");
+        }
+        if rules.len() > 8 {
+            self.say("hand_over", "more than 8 rules; keep the first 8");
+        }
+        for (i, rule) in rules.iter().enumerate() {
+            let mut range = |field: &str, value: u32, least: u32, most: u32| {
+                self.range(&format!("hand_over[{i}].{field}"), value, least, most);
+            };
+            match *rule {
+                HandOver::Staffed | HandOver::Free => {}
+                HandOver::EstimatedWait { at_most_ms } => range("at_most_ms", at_most_ms, 1_000, 86_400_000),
+                HandOver::Class { at_least } => range("at_least", at_least.into(), 1, 3),
+                HandOver::Asked { times } => range("times", times.into(), 1, 10),
+            }
+        }
+    }
+
     fn overflow(&mut self, i: usize, rule: &OverflowRule, own: &Name, known: &Known) {
         let at = format!("overflow[{i}]");
         match rule.when {
@@ -396,6 +409,7 @@ mod tests {
         queue.ring_timeout_ms = 100;
         queue.max_wait_ms = 1;
         queue.service_level.target_pct = 101;
+        queue.hand_over = vec![HandOver::Free, HandOver::Asked { times: 0 }];
         queue.required = vec![
             Need { skill: name("wizardry"), level: 0, relax: vec![] },
             Need { skill: name("router"), level: 3, relax: vec![Relax { after_ms: 10, level: 4 }] },
@@ -415,6 +429,8 @@ mod tests {
             "ring_timeout_ms: is 100; write 5000 to 120000\n\
              service_level.target_pct: is 101; write 1 to 100\n\
              max_wait_ms: is 1; write 10000 to 86400000\n\
+             hand_over: is for hybrid queues; write service_model: hybrid, or leave it out\n\
+             hand_over[1].times: is 0; write 1 to 10\n\
              required[0].level: is 0; write 1 to 10\n\
              required[0].skill: no such skill: wizardry; create it first\n\
              required[1].relax: times must rise and levels must fall from step to step\n\

@@ -46,6 +46,12 @@ pub(super) fn documents() -> Vec<(&'static str, Value)> {
                     ("ring_timeout_ms?", "integer", "How long a phone rings, 5,000 to 120,000."),
                     ("wrap_up_ms?", "integer", "After-contact work granted."),
                     ("service_level?", "object", "threshold_s and target_pct."),
+                    ("service_model?", "string", "human, automated or hybrid: who serves it."),
+                    (
+                        "hand_over?",
+                        "list",
+                        "When a hybrid queue hands over to people, any of: staffed, free, estimated_wait (at_most_ms), class (at_least), asked (times).",
+                    ),
                     ("overflow?", "list", "What happens when it cannot keep up."),
                     ("max_waiting?", "integer", "Turned away beyond this length."),
                     ("max_wait_ms?", "integer", "The longest wait."),

@@ -268,6 +268,15 @@ fn queue_lines(queue: &QueueStep, page: &mut Page) {
     if let Some(go) = &queue.not_staffed {
         page.put(2, go.at, format!("not_staffed: {}", go.name));
     }
+    if !queue.overflow.is_empty() {
+        page.put(2, none, "overflow:");
+        for (way, go) in &queue.overflow {
+            page.put(3, go.at, format!("{}: {}", way.word(), go.name));
+        }
+    }
+    if let Some(go) = &queue.self_service {
+        page.put(2, go.at, format!("self_service: {}", go.name));
+    }
     if !queue.leave.is_empty() {
         page.put(2, none, "leave:");
         for (pressed, go) in &queue.leave {

@@ -18,6 +18,8 @@ pub(super) fn queue(fields: &mut Fields<'_>, found: &mut Findings) -> Option<Que
     let skills = names("skills", fields, found);
     let max_wait = max_wait(fields, found);
     let not_staffed = fields.reference("not_staffed", found);
+    let self_service = fields.reference("self_service", found);
+    let overflow = fields.take("overflow").map(|node| overflow(node, fields.what(), found)).unwrap_or_default();
     let mut leave = BTreeMap::new();
     if let Some(node) = fields.take("leave") {
         let what = format!("{}: leave", fields.what());
@@ -48,9 +50,26 @@ pub(super) fn queue(fields: &mut Fields<'_>, found: &mut Findings) -> Option<Que
         skills,
         max_wait: max_wait?,
         not_staffed,
+        overflow,
+        self_service,
         leave,
         then: then?,
     })
+}
+
+/// `{voicemail: step, callback: step, message: step, link: step}`, any of them.
+fn overflow(node: &Node, what: &str, found: &mut Findings) -> BTreeMap<Overflow, Ref> {
+    let mut ways = BTreeMap::new();
+    let Some(mut fields) = Fields::of(node, format!("{what}: overflow"), found) else {
+        return ways;
+    };
+    for (word, way) in Overflow::ALL {
+        if let Some(go) = fields.reference(word, found) {
+            ways.insert(way, go);
+        }
+    }
+    fields.finish(found);
+    ways
 }
 
 fn announce(node: &Node, what: &str, found: &mut Findings) -> Vec<AnnounceRule> {

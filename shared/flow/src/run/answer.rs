@@ -66,6 +66,16 @@ impl<'a> Walk<'a> {
                     Answer::Go(&queue.then)
                 }
                 (Input::QueueTimedOut, MaxWait::Limit { go, .. }) => Answer::Go(go),
+                (Input::Overflowed { way }, wait) => match (queue.overflow.get(way), wait) {
+                    (Some(go), _) | (None, MaxWait::Limit { go, .. }) => Answer::Go(go),
+                    (None, MaxWait::Forever) => return None,
+                },
+                (Input::SelfService, wait) => {
+                    match (queue.self_service.as_ref().or(queue.not_staffed.as_ref()), wait) {
+                        (Some(go), _) | (None, MaxWait::Limit { go, .. }) => Answer::Go(go),
+                        (None, MaxWait::Forever) => Answer::Go(&queue.then),
+                    }
+                }
                 // A wait that cannot be carried out ends as one that was too long.
                 (Input::Failed, MaxWait::Limit { go, .. }) => Answer::Go(go),
                 (Input::Failed, MaxWait::Forever) => Answer::Go(queue.not_staffed.as_ref().unwrap_or(&queue.then)),
@@ -120,6 +130,8 @@ impl Input {
             Input::PromptsDone => "the end of prompts",
             Input::Digits { .. } => "digits",
             Input::QueueTimedOut => "the end of the longest wait",
+            Input::Overflowed { .. } => "a rule of a full queue",
+            Input::SelfService => "a queue that machines serve",
             Input::QueueLeft { .. } => "a leave key",
             Input::NobodyStaffed => "an empty queue",
             Input::AgentDone => "the end of a talk",

@@ -14,7 +14,7 @@ use hotline_base::{Lang, Name, Redacted, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Announcement, Key, Priority, PromptRef, RejectReason};
+use crate::{Announcement, Key, Overflow, Priority, PromptRef, RejectReason};
 
 /// Turns that one call may take before it is ended as stuck.
 pub const MAX_TURNS: u32 = 1_000;
@@ -185,7 +185,8 @@ pub enum Ask {
         /// Digits must not be shown anywhere.
         secret: bool,
     },
-    /// Wait in a queue. Answer: `AgentDone`, `QueueTimedOut`, `QueueLeft` or `NobodyStaffed`.
+    /// Wait in a queue. Answer: `AgentDone`, `QueueTimedOut`, `Overflowed`, `QueueLeft`,
+    /// `NobodyStaffed` or `SelfService`.
     Queue(QueueAsk),
     /// Ring an agent or a group. Answer: `AgentDone` or `RingFailed`.
     Ring {
@@ -293,6 +294,13 @@ pub enum Input {
     },
     /// The longest wait is over.
     QueueTimedOut,
+    /// A rule of the queue sends the caller on.
+    Overflowed {
+        /// By which way.
+        way: Overflow,
+    },
+    /// The queue leaves the caller to machines.
+    SelfService,
     /// The caller pressed a leave key.
     QueueLeft {
         /// Which.

@@ -34,7 +34,8 @@ pub use read::read;
 use hotline_base::{Lang, Name};
 use std::collections::BTreeMap;
 
-use crate::{Priority, run::QueueView};
+use crate::Priority;
+use crate::run::{Input, QueueView};
 use hours::Hours;
 
 /// A script file: one or more tests of one flow.
@@ -74,6 +75,8 @@ enum Given {
     Caller(Option<String>),
     Calendar(Name, Opening),
     Queue(Name, QueueView),
+    /// Whoever waits there is sent on so.
+    SentOn(Name, Input),
     List(Name),
     Hook(String, Option<BTreeMap<String, String>>),
     CallbackRefused,

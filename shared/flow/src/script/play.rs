@@ -72,6 +72,8 @@ pub(super) struct Stage<'a> {
     caller: Option<String>,
     calendars: BTreeMap<Name, Opening>,
     queues: BTreeMap<Name, QueueView>,
+    /// Queues that send callers on.
+    sent_on: BTreeMap<Name, Input>,
     lists: BTreeSet<Name>,
     hooks: BTreeMap<String, Option<BTreeMap<String, String>>>,
     refuse_callbacks: bool,
@@ -111,6 +113,7 @@ impl<'a> Stage<'a> {
             caller: Some("+8613800138000".into()),
             calendars: BTreeMap::new(),
             queues: BTreeMap::new(),
+            sent_on: BTreeMap::new(),
             lists: BTreeSet::new(),
             hooks: BTreeMap::new(),
             refuse_callbacks: false,
@@ -165,6 +168,7 @@ impl<'a> Stage<'a> {
             Given::Calendar(name, opening) => drop(self.calendars.insert(name.clone(), opening.clone())),
             Given::List(list) => drop(self.lists.insert(list.clone())),
             Given::Hook(target, answer) => drop(self.hooks.insert(target.clone(), answer.clone())),
+            Given::SentOn(queue, input) => drop(self.sent_on.insert(queue.clone(), input.clone())),
             Given::CallbackRefused => self.refuse_callbacks = true,
             Given::Queue(name, view) => {
                 self.queues.insert(name.clone(), *view);
@@ -285,6 +289,15 @@ impl<'a> Stage<'a> {
                     self.log("caller", "──▶", "(presses nothing)")
                 }
                 Input::QueueTimedOut => self.log("", " · ", "waited too long"),
+                Input::SelfService => self.log("", " · ", "left to machines"),
+                Input::Overflowed { way } => {
+                    self.log("", " · ", format!("overflows: {}", way.word()));
+                    // A rule applies once.
+                    if let Some(Ask::Queue(queue)) = self.ask() {
+                        let queue = queue.queue.clone();
+                        self.sent_on.remove(&queue);
+                    }
+                }
                 Input::RingFailed | Input::Transferred { answered: false } => self.log("", " · ", "no answer"),
                 Input::HookFailed => self.log("", " · ", "the hook fails"),
                 _ => {}
@@ -349,6 +362,9 @@ impl<'a> Stage<'a> {
                     false => self.last_key + u64::from(*next_digit_ms),
                 };
                 (due, Input::Digits { digits: self.keys.clone().into() })
+            }
+            Ask::Queue(queue) if self.sent_on.contains_key(&queue.queue) => {
+                (self.asked, self.sent_on.get(&queue.queue)?.clone())
             }
             Ask::Queue(queue) => (self.asked + u64::from(queue.max_wait_ms?), Input::QueueTimedOut),
             Ask::Ring { ring_timeout_ms, .. } => (after(ring_timeout_ms), Input::RingFailed),

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use super::hours::Hours;
 use super::{Act, Expect, Given, Line, Opening, Script, Test};
-use crate::run::QueueView;
-use crate::{Diagnostic, Key, Millis, Pos, Priority};
+use crate::run::{Input, QueueView};
+use crate::{Diagnostic, Key, Millis, Overflow, Pos, Priority};
 
 /// Lines of one script file.
 const MAX_LINES: usize = 10_000;
@@ -132,6 +132,11 @@ fn given(words: &[&str]) -> Result<Given, Wrong> {
             Ok(hours) => Ok(Given::Calendar(name(calendar)?, Opening::Hours(hours))),
             Err(why) => wrong(why, "write 'open', 'closed' or hours such as '09:00-18:00 mon-fri except 2026-10-01'"),
         },
+        ["queue", queue, "self-service"] => Ok(Given::SentOn(name(queue)?, Input::SelfService)),
+        ["queue", queue, "overflows", word] => match Overflow::ALL.iter().find(|(known, _)| known == word) {
+            Some((_, way)) => Ok(Given::SentOn(name(queue)?, Input::Overflowed { way: *way })),
+            None => wrong(format!("{word:?} is no way out"), "write voicemail, callback, message or link"),
+        },
         ["queue", queue, rest @ ..] => Ok(Given::Queue(name(queue)?, queue_view(rest)?)),
         ["list", list] => Ok(Given::List(name(list)?)),
         ["hook", target, "fails"] => Ok(Given::Hook((*target).into(), None)),
@@ -154,7 +159,7 @@ fn given(words: &[&str]) -> Result<Given, Wrong> {
 }
 
 fn queue_view(words: &[&str]) -> Result<QueueView, Wrong> {
-    const REMEDY: &str = "write 'staffed 2', 'not staffed', 'free 1', 'waiting 3', 'longest 90s' or 'estimated 4m'";
+    const REMEDY: &str = "write 'staffed 2', 'not staffed', 'free 1', 'waiting 3', 'longest 90s', 'estimated 4m', 'overflows voicemail' or 'self-service'";
     let mut view = QueueView::default();
     let mut rest = words;
     loop {

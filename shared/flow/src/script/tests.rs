@@ -67,3 +67,49 @@ expect say closed
     );
     assert!(passed.passed(), "{passed}");
 }
+
+#[test]
+fn queues_send_callers_on_by_their_rules() {
+    let flow = parse(
+        "flow: ways
+languages: [en]
+start: wait
+prompts:
+  hello: {en: Hello.}
+  bye: {en: Goodbye.}
+steps:
+  wait:
+    queue: orders
+    max_wait: forever
+    overflow: {voicemail: mail}
+    self_service: robot
+    then: bye
+  mail: {voicemail: hello, then: bye}
+  robot: {menu: hello, options: {0: wait}, no_input: bye, no_match: bye}
+  bye: {hangup: bye}
+",
+    )
+    .unwrap();
+    let compiled = Compiled::new(flow, &Default::default()).unwrap();
+    let script = read(
+        "test the queue is full after a while
+expect queue orders
++5s given queue orders overflows voicemail
++1s
+expect voicemail
+test there is no such way
+given queue orders overflows link
++1s
+expect queue orders
+test machines first
+given queue orders self-service
++1s
+expect menu
+",
+    )
+    .unwrap();
+    let report = play(&compiled, &script);
+    assert!(report.passed(), "{report}");
+    let wrong = read("test a\ngiven queue orders overflows letter\n").unwrap_err();
+    assert!(wrong[0].to_string().contains("write voicemail, callback, message or link"), "{}", wrong[0]);
+}

@@ -36,6 +36,9 @@ fn step() -> impl Strategy<Value = String> {
         (s(), queue_max(), s(), s()).prop_map(|(a, m, b, c)| format!(
             "{{queue: q, {m}, not_staffed: {a}, leave: {{9: {b}}}, then: {c}}}"
         )),
+        (s(), queue_max(), s(), s()).prop_map(|(a, m, b, c)| format!(
+            "{{queue: q, {m}, overflow: {{voicemail: {a}, link: {b}}}, self_service: {b}, then: {c}}}"
+        )),
         (s(), s()).prop_map(|(a, b)| format!("{{ring: {{group: g}}, no_answer: {a}, then: {b}}}")),
         (s(), s()).prop_map(|(a, b)| format!("{{voicemail: hello, no_message: {a}, then: {b}}}")),
         (s(), s()).prop_map(|(a, b)| format!("{{callback: q, refused: {a}, then: {b}}}")),
@@ -62,6 +65,8 @@ fn input() -> impl Strategy<Value = Input> {
         Just(Input::PromptsDone),
         "[0-9*#]{0,5}".prop_map(|d| Input::Digits { digits: d.into() }),
         Just(Input::QueueTimedOut),
+        prop::sample::select(Overflow::ALL.to_vec()).prop_map(|(_, way)| Input::Overflowed { way }),
+        Just(Input::SelfService),
         prop::sample::select(vec!['9', '1', '#']).prop_map(|c| Input::QueueLeft { key: Key::new(c).unwrap() }),
         Just(Input::NobodyStaffed),
         Just(Input::AgentDone),

@@ -440,7 +440,7 @@ impl<'a> Engine<'a> {
                 self.waits(index, Stay { queue: queue.clone(), came, entry, applied: 0, moves, leaves });
             }
             OverflowAction::Queue { .. } => self.waits(index, stay),
-            OverflowAction::Voicemail | OverflowAction::Callback | OverflowAction::Message => {
+            OverflowAction::Voicemail | OverflowAction::Callback | OverflowAction::Message | OverflowAction::Link => {
                 self.count(&stay, self.now, End::Left);
             }
         }
