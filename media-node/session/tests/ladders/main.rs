@@ -123,6 +123,7 @@ fn ring(n: u128) -> RingAgent {
         phone_address: None,
         arrange: None,
         replaces: None,
+        number: None,
     }
 }
 
@@ -452,7 +453,10 @@ fn sip_line(command: &Command) -> String {
     let line = match command {
         Command::Progress { status, sdp, .. } => format!("{status}{}", has(sdp)),
         Command::Answer { sdp, .. } => format!("200{}", sdp_line(sdp)),
-        Command::Refuse { status, .. } => format!("{status}"),
+        Command::Refuse { status, headers, .. } => {
+            let headers: Vec<String> = headers.iter().map(|(name, value)| format!(" {name}: {value}")).collect();
+            format!("{status}{}", headers.concat())
+        }
         Command::Invite { call, sdp, from, headers, .. } => {
             let headers: Vec<String> = headers.iter().map(|(name, value)| format!(" {name}: {value}")).collect();
             format!("call {}: INVITE {from}{}{}", call.0, has(sdp), headers.concat())
