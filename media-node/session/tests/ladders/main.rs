@@ -49,6 +49,8 @@ struct World {
     next_media: u64,
     next_call: u64,
     commands: u128,
+    /// Addresses and numbers that were dialled.
+    dialled: Vec<String>,
     /// Nobody can be dialled.
     no_route: bool,
     /// Ways to whoever is dialled.
@@ -190,6 +192,7 @@ impl World {
             next_media: 1,
             next_call: 2,
             commands: 0,
+            dialled: Vec::new(),
             no_route: false,
             gateways: 1,
             offers: OfferedSecurity::Plain,
@@ -355,7 +358,10 @@ impl World {
                     let replaces = match target {
                         Target::Agent { replaces, .. } => replaces,
                         Target::Dialog(dialog) => Some(dialog),
-                        Target::Address(_) => None,
+                        Target::Address(address) => {
+                            self.dialled.push(address);
+                            None
+                        }
                     };
                     let dialed = Dialed { replaces, ..self.dialed() };
                     self.session.dialed(now, leg, Ok(dialed));
