@@ -12,6 +12,9 @@ use crate::up::Endpoints;
 pub struct TraceOptions {
     /// The contact's id (con_…); without it: the newest contacts
     pub contact: Option<String>,
+    /// Callers whose calls were not let in lately: too many of them, or of the tenant
+    #[arg(long, conflicts_with = "contact")]
+    pub refused: bool,
     /// The API's answer as it is
     #[arg(long)]
     pub json: bool,
@@ -21,7 +24,7 @@ pub struct TraceOptions {
 pub fn run(place: &Place, options: &TraceOptions) -> Result<()> {
     let api = supervisor(place)?;
     let Some(contact) = &options.contact else {
-        let page = api.get("/v1/contacts?limit=15")?;
+        let page = api.get(if options.refused { "/v1/floods?limit=50" } else { "/v1/contacts?limit=15" })?;
         if options.json {
             println!("{page:#}");
             return Ok(());
@@ -30,7 +33,10 @@ pub fn run(place: &Place, options: &TraceOptions) -> Result<()> {
             println!("{}", summary(contact));
         }
         if items(&page).next().is_none() {
-            println!("No contact yet. Place one with `hotline call`.");
+            match options.refused {
+                true => println!("No call was refused within the last week."),
+                false => println!("No contact yet. Place one with `hotline call`."),
+            }
         }
         return Ok(());
     };

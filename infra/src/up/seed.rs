@@ -172,6 +172,10 @@ fn configure(place: &Place, admin: &Client, made: &mut Vec<&'static str>) -> Res
         )?;
         made.push("calendar");
     }
+    if admin.get("/v1/settings")?["version"] == 0 {
+        admin.put("/v1/settings", &json!({"calls": {"country": "CN"}}))?;
+        made.push("settings");
+    }
     for (name, shown) in [("technical", "Technical 技术"), ("billing", "Billing 账单"), ("general", "General 综合")]
     {
         let path = format!("/v1/queues/{name}");

@@ -177,6 +177,7 @@ impl Surroundings {
             phone_address: None,
             arrange: None,
             replaces: None,
+            number: None,
         };
         let command = NodeCommand {
             id: CommandId::from_u128(number),

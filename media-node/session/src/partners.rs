@@ -136,13 +136,16 @@ impl Session {
             fetch.extend(self.sounds.want(crate::arrange::music_of(arrangement)));
         }
         self.load(fetch);
-        let target = Target::Agent {
-            sip_user: agent.sip_user.clone(),
-            node: agent.phone_node,
-            address: agent.phone_address.clone(),
-            offer,
-            agent: agent.agent,
-            replaces: agent.replaces.clone(),
+        let target = match &agent.number {
+            Some(number) => Target::Address(number.expose().clone()),
+            None => Target::Agent {
+                sip_user: agent.sip_user.clone(),
+                node: agent.phone_node,
+                address: agent.phone_address.clone(),
+                offer,
+                agent: agent.agent,
+                replaces: agent.replaces.clone(),
+            },
         };
         let limit = agent.ring_timeout_ms;
         self.dial(target, limit, Purpose::Agent(Box::new(agent)));

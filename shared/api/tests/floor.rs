@@ -108,6 +108,26 @@ fn an_agent_asks_a_colleague_and_hands_over() {
 }
 
 #[test]
+fn somebody_outside_is_asked_for_advice_where_the_tenant_may_call() {
+    let mut floor = Floor::talking();
+    let (agent, admin) = (floor.agent.clone(), floor.admin.clone());
+    let settings = json!({"calls": {"country": "CN", "allowed": ["+86"]}});
+    assert_eq!(floor.world.put(&admin, "/v1/settings", settings).status, 200);
+    let ask = |number: &str| json!({"do": "consult", "to": {"number": number}});
+    for refused in ["+4930123456", "110", "12345678"] {
+        let (status, body) = floor.act(&agent, ask(refused));
+        assert_eq!((status, body["errors"][0]["field"].as_str()), (400, Some("to.number")), "{body}");
+    }
+    let (status, body) = floor.act(&agent, ask("0755 8234 5678"));
+    assert_eq!((status, &body["on_call"][1]["number"]), (200, &json!("+8675582345678")), "{body}");
+    let offer = body["on_call"][1]["offer"].as_str().unwrap().parse().unwrap();
+    floor.node(CallEvent::OfferAnswered { offer, dialog: None });
+    let (status, body) = floor.act(&agent, json!({"do": "complete", "reason": "the lab knows"}));
+    assert_eq!((status, &body["phase"], &body["transfers"]), (200, &json!("in_flow"), &json!(1)), "{body}");
+    assert_eq!(floor.world.get(&agent, "/v1/agents/me").body["state"]["state"], "wrap_up");
+}
+
+#[test]
 fn transfers_name_what_is_wrong_and_the_caller_stays() {
     let floor = Floor::talking();
     let agent = &floor.agent;

@@ -282,3 +282,46 @@ fn an_ended_access_is_over_at_once() {
     let own = world.send(Some(&demo), request("PATCH", &format!("/v1/users/{}", demo.user), json!({"active": false})));
     assert_eq!(own.body["errors"][0]["field"], "active");
 }
+
+#[test]
+fn a_tenant_sets_its_country_and_its_limits_and_sees_who_was_kept_out() {
+    let (world, demo, other) = World::with_tenants();
+    let before = world.get(&demo, "/v1/settings");
+    assert_eq!((before.status, &before.body["version"]), (200, &json!(0)), "the defaults");
+    assert_eq!(before.body["doc"]["limits"]["per_caller"], json!({"at_once": 5, "per_minute": 10}));
+    let bad = json!({"calls": {"country": "XX"}, "limits": {"calls_at_once": 0}});
+    let refused = world.put(&demo, "/v1/settings", bad);
+    assert_eq!(
+        (refused.status, refused.body["errors"][0]["field"].as_str()),
+        (400, Some("calls.country")),
+        "{refused:?}"
+    );
+    let one = json!({"calls": {"country": "CN"}, "limits": {"per_caller": {"at_once": 1, "per_minute": 5}}});
+    assert_eq!(world.put(&demo, "/v1/settings", one.clone()).body["version"], 1);
+    let stale = with(request("PUT", "/v1/settings", one), "if-match", "\"7\"");
+    assert_eq!(world.send(Some(&demo), stale).status, 412);
+    assert_eq!(world.get(&other, "/v1/settings").body["version"], 0, "another tenant's are its own");
+
+    let first = world.contact(&demo, "demo", "+861012345");
+    let (node, at) = (hotline_base::NodeId::from_u128(1), Timestamp::from_millis(0));
+    let event = hotline_wire::node::CallEvent::Arrived {
+        did: "+861012345".into(),
+        from: "13800138000".to_string().into(),
+        display_name: String::new().into(),
+        sip_call_id: "y".into(),
+        dialog: None,
+    };
+    let contact = hotline_base::ContactId::from_u128(first.as_u128() + 1);
+    let input = hotline_wire::node::CallInput { contact, tenant: None, node, seq: 1, at, event };
+    let decision = block_on(hotline_service::ivr::handle(&world.service, input)).unwrap();
+    assert_eq!(decision.label, "1:refused", "the same number, written as within the country");
+    let floods = world.get(&demo, "/v1/floods").body;
+    let told = &floods["items"][0];
+    assert_eq!(
+        (&told["from"], &told["limit"], &told["most"]),
+        (&json!("+8613800138000"), &json!("caller-at-once"), &json!(1))
+    );
+    assert_eq!(world.get(&other, "/v1/floods").body["items"], json!([]));
+    let parties = world.get(&demo, "/v1/contacts?party=13800138000").body;
+    assert_eq!(parties["items"].as_array().map(Vec::len), Some(1));
+}

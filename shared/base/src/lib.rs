@@ -1,6 +1,7 @@
 //! What every other crate speaks in: typed ids, time, numbers, redaction, limits and
 //! the one shape of a state machine. No clock, no randomness, no I/O.
 
+pub mod country;
 mod id;
 mod invalid;
 pub mod limits;
@@ -11,6 +12,7 @@ mod redact;
 mod shard;
 mod time;
 
+pub use country::{Country, CountryError, NumberError};
 pub use id::*;
 pub use invalid::{FieldError, Invalid};
 pub use machine::{EntityKey, FactBody, IndexRow, Machine, Reject, TimerKey, Transition};

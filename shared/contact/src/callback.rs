@@ -1,13 +1,17 @@
 //! Call backs: a place in the queue without a leg, until the party is dialled.
 
 use hotline_base::{AgentId, ContactId, NodeId, OfferId, Reject, Timestamp};
+use hotline_flow::run::{self, QueueAsk};
 use hotline_routing::callback::{CallFirst, CallbackPolicy};
+use hotline_routing::waiting::MAX_CREDIT_MS;
 use hotline_wire::legs::{DialFailure, DialParty, DialogRef};
 use hotline_wire::node::{NodeAction, RingAgent, Verb};
 
 use crate::step::Work;
+use crate::transfer::placed;
 use crate::{
-    AgentNews, CallbackEnd, ContactEffect, ContactFact, EndReason, LOST_CREDIT_MS, Offer, PartyLeg, Phase, Place, Wait,
+    AgentNews, CallbackEnd, Contact, ContactEffect, ContactFact, EndReason, LOST_CREDIT_MS, LeftQueue, Offer, PartyLeg,
+    Phase, Place, Wait,
 };
 
 /// After a dial that was broken off, the next is not begun sooner, milliseconds: the node has to
@@ -20,6 +24,27 @@ const DIAL_LIFE_MS: i64 = 15_000;
 
 fn under_way() -> Reject {
     Reject::new("callback-under-way", "the party is being called back now")
+}
+
+/// The wait as it goes on after a pause: in the same place, and no longer than before.
+fn resumed(mut wait: Wait, paused: Option<Timestamp>, now: Timestamp) -> Wait {
+    let ms = paused.map_or(0, |paused| now.since_ms(paused).max(0));
+    let place = wait.entry.virtual_time();
+    wait.entry.enqueued_at = wait.entry.enqueued_at.plus_ms(ms);
+    wait.entry.priority.credit_ms = wait.entry.enqueued_at.since_ms(place).clamp(0, MAX_CREDIT_MS);
+    wait
+}
+
+impl Contact {
+    /// How long it has waited where it is now, milliseconds, without pauses that are not the
+    /// hotline's; `None`: it does not wait.
+    pub fn waited_ms(&self, now: Timestamp) -> Option<i64> {
+        let until = match &self.phase {
+            Phase::Resting { paused: Some(paused), .. } => *paused,
+            _ => now,
+        };
+        Some(self.wait()?.entry.waited_ms(until))
+    }
 }
 
 impl Work<'_> {
@@ -39,6 +64,7 @@ impl Work<'_> {
         let Some(order) = self.contact.order.clone() else {
             return Ok(());
         };
+        let entered = order.entered.unwrap_or(order.since).min(self.now);
         let mut ask = self.plain_ask(order.queue.clone(), order.since);
         ask.priority_credit_ms = 0;
         let config = self.queue_config(&order.queue)?;
@@ -46,27 +72,13 @@ impl Work<'_> {
         if order.lost_call && config.priority == hotline_routing::queue::PriorityMode::Strict {
             entry.priority.class = hotline_routing::waiting::MAX_PRIORITY;
         }
-        let entry = self.placed(entry, if order.lost_call { LOST_CREDIT_MS } else { 0 });
-        self.facts.push(ContactFact::ContactEnqueued {
-            queue: order.queue.clone(),
-            credit_ms: entry.priority.credit_ms,
-            since: order.since,
-        });
+        let entry = placed(entry, entered, if order.lost_call { LOST_CREDIT_MS } else { 0 });
+        ask.since = entered;
+        self.enqueued(&ask, &entry);
         self.contact.queue = Some(order.queue.clone());
-        let wait = Wait {
-            place: Place::Queue { ask: Box::new(ask) },
-            entry,
-            until: None,
-            looked_at: self.now,
-            announce_at: None,
-            told: None,
-            overflow_at: None,
-            applied: 0,
-            moves: 0,
-            transferred: false,
-        };
+        let wait = Wait::new(Place::Queue { ask: Box::new(ask) }, entry, self.now);
         match self.opens() {
-            Some(until) => self.rest(wait, until),
+            Some(until) => self.pause(wait, until),
             None => self.wait_again(wait),
         }
         Ok(())
@@ -78,7 +90,13 @@ impl Work<'_> {
 
     pub(crate) fn rest(&mut self, wait: Wait, until: Timestamp) {
         self.facts.push(ContactFact::CallbackPostponed { until });
-        self.contact.phase = Phase::Resting { wait, until };
+        self.contact.phase = Phase::Resting { wait, until, paused: None };
+    }
+
+    /// Rests for no reason of the hotline's making: its wait stands still meanwhile.
+    fn pause(&mut self, wait: Wait, until: Timestamp) {
+        self.facts.push(ContactFact::CallbackPostponed { until });
+        self.contact.phase = Phase::Resting { wait, until, paused: Some(self.now) };
     }
 
     fn wait_again(&mut self, mut wait: Wait) {
@@ -90,21 +108,23 @@ impl Work<'_> {
     }
 
     /// It is its turn, but nobody may be called now.
-    pub(crate) fn postpone(&mut self, until: Timestamp) -> Result<(), Reject> {
+    pub(crate) fn postpone(&mut self, until: Timestamp, closed: bool) -> Result<(), Reject> {
         match self.contact.phase.clone() {
-            Phase::Waiting(wait) if self.is_absent() && until > self.now => {
-                self.rest(wait, until);
-                Ok(())
-            }
-            _ => Ok(()),
+            Phase::Waiting(wait) if self.is_absent() && until > self.now => match closed {
+                true => self.pause(wait, until),
+                false => self.rest(wait, until),
+            },
+            _ => {}
         }
+        Ok(())
     }
 
     /// The next attempt is due.
     pub(crate) fn retry(&mut self) {
-        if let Phase::Resting { wait, .. } = self.contact.phase.clone() {
+        if let Phase::Resting { wait, paused, .. } = self.contact.phase.clone() {
+            let wait = resumed(wait, paused, self.now);
             match self.opens() {
-                Some(until) => self.rest(wait, until),
+                Some(until) => self.pause(wait, until),
                 None => self.wait_again(wait),
             }
         }
@@ -144,16 +164,18 @@ impl Work<'_> {
 
     fn attempt(&mut self, wait: Wait, with: Option<Offer>) {
         let node = self.contact.node;
-        let attempt = match &mut self.contact.order {
-            Some(order) => {
-                order.tries = order.tries.saturating_add(1);
-                order.tries
-            }
-            None => 1,
-        };
+        let attempt = self.tried();
         let agent = with.as_ref().map(|offer| offer.agent);
         self.facts.push(ContactFact::PartyDialled { node, attempt, agent });
         self.contact.phase = Phase::Dialling { wait, with, since: self.now };
+    }
+
+    fn tried(&mut self) -> u8 {
+        let waited_ms = self.contact.waited_ms(self.now);
+        let Some(order) = &mut self.contact.order else { return 1 };
+        order.waited_ms = order.waited_ms.or(waited_ms);
+        order.tries = order.tries.saturating_add(1);
+        order.tries
     }
 
     /// The agent is on the line; the party is dialled.
@@ -175,6 +197,9 @@ impl Work<'_> {
         self.contact.leg = PartyLeg::Here;
         self.contact.answered = true;
         self.contact.dialog = dialog.cloned();
+        if with.is_none() && self.contact.order.as_ref().is_some_and(|order| order.asks) {
+            return self.ask_party(wait);
+        }
         let (mut attempt, mut lost_call) = (1, false);
         if let Some(order) = &mut self.contact.order {
             order.reached = true;
@@ -197,6 +222,61 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// The party goes through the flow for those who are called back.
+    fn ask_party(&mut self, wait: Wait) -> Result<(), Reject> {
+        if let Some(order) = &mut self.contact.order {
+            order.kept = Some(Box::new(wait));
+        }
+        let setting = self.setting()?;
+        let before = &self.contact.cursor;
+        let caller = run::Caller { number: self.contact.from.clone(), lang: Some(before.lang) };
+        let mut turn = run::start(&setting.flow, &caller, &setting.env, self.now);
+        turn.cursor.category = turn.cursor.category.or_else(|| before.category.clone());
+        turn.cursor.priority = before.priority;
+        turn.cursor.skills.extend(before.skills.iter().cloned());
+        self.turn(turn)
+    }
+
+    /// Whether the party has answered and not yet confirmed to be there.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.contact.order.as_ref().is_some_and(|order| order.kept.is_some())
+    }
+
+    /// The flow comes to a queue: the party is there, and has the place that was kept.
+    pub(crate) fn confirmed(&mut self, verbs: Vec<Verb>, mut ask: QueueAsk) -> Result<(), Reject> {
+        let Some(order) = &mut self.contact.order else { return Ok(()) };
+        let Some(kept) = order.kept.take() else { return Ok(()) };
+        order.reached = true;
+        self.facts.push(ContactFact::PartyReached { attempt: order.tries });
+        ask.since = kept.entry.enqueued_at;
+        let config = self.queue_config(&ask.queue)?;
+        let mut entry = self.entry(&config, &ask);
+        entry.priority.credit_ms = ask.since.since_ms(kept.entry.virtual_time()).clamp(0, MAX_CREDIT_MS);
+        entry.not.clone_from(&kept.entry.not);
+        if let Some(queue) = kept.place.queue().filter(|queue| **queue != ask.queue) {
+            let (queue, wait_ms) = (queue.clone(), kept.entry.waited_ms(self.now));
+            self.facts.push(ContactFact::QueueLeft { queue, wait_ms, why: LeftQueue::Key });
+            self.enqueued(&ask, &entry);
+        }
+        self.wait_for(verbs, ask, entry, &config, false)
+    }
+
+    /// The party's call ended before it confirmed to be there. `broken`: the node is told to end it.
+    pub(crate) fn unconfirmed(&mut self, broken: bool) {
+        let kept = self.contact.order.as_mut().and_then(|order| order.kept.take());
+        let Some(kept) = kept else { return };
+        self.hung_up();
+        self.contact.phase = Phase::Dialling { wait: *kept, with: None, since: self.now };
+        self.party_failed(DialFailure::Unconfirmed, None, broken);
+    }
+
+    /// The party has no leg any more.
+    fn hung_up(&mut self) {
+        self.contact.leg = PartyLeg::Absent;
+        self.contact.answered = false;
+        self.contact.dialog = None;
+    }
+
     /// The party was not reached this time. `broken`: the node is told to end what is left.
     pub(crate) fn party_failed(&mut self, reason: DialFailure, sip_status: Option<u16>, broken: bool) {
         let wait = match self.contact.phase.clone() {
@@ -209,9 +289,7 @@ impl Work<'_> {
             Phase::Offered { wait, offer } if self.is_absent() => {
                 self.facts.push(ContactFact::OfferRescinded { offer: offer.offer, agent: offer.agent });
                 self.tell(offer.agent, offer.offer, AgentNews::Rescinded);
-                if let Some(order) = &mut self.contact.order {
-                    order.tries = order.tries.saturating_add(1);
-                }
+                self.tried();
                 wait
             }
             _ => return,
@@ -224,12 +302,12 @@ impl Work<'_> {
         let policy = self.policy();
         let never = matches!(reason, DialFailure::NoSuchNumber | DialFailure::Forbidden);
         if never || attempt >= policy.attempts {
-            self.contact.phase = Phase::Resting { wait, until: self.now };
+            self.contact.phase = Phase::Resting { wait, until: self.now, paused: None };
             self.give_up(if never { CallbackEnd::Number } else { CallbackEnd::Attempts });
             return;
         }
         let pause = i64::from(policy.retry_after_ms).max(BREATH_MS);
-        self.rest(wait, self.now.plus_ms(pause));
+        self.pause(wait, self.now.plus_ms(pause));
     }
 
     /// The agent left before the party answered; `false`: that agent was not waiting for a party.
@@ -248,6 +326,10 @@ impl Work<'_> {
 
     /// The node that was dialling is gone: the call back is as it was before.
     pub(crate) fn dial_lost(&mut self, node: NodeId) -> Result<(), Reject> {
+        if let Some(wait) = self.contact.order.as_mut().and_then(|order| order.kept.take()) {
+            self.hung_up();
+            self.contact.phase = Phase::Dialling { wait: *wait, with: None, since: self.now };
+        }
         let (wait, agent): (Wait, Option<(AgentId, OfferId, AgentNews)>) = match self.contact.phase.clone() {
             Phase::Offered { wait, offer } => {
                 self.facts.push(ContactFact::NodeLost { node, to: None });
@@ -272,6 +354,10 @@ impl Work<'_> {
 
     pub(crate) fn give_up(&mut self, why: CallbackEnd) {
         let attempts = self.contact.order.as_ref().map_or(0, |order| order.tries);
+        let waited_ms = self.contact.order.as_ref().and_then(|order| order.waited_ms);
+        // Nobody waits any more once the party was called; a number that is none waits for nothing.
+        let waited_ms = waited_ms.or_else(|| self.contact.waited_ms(self.now));
+        self.gave_up_after_ms = waited_ms.filter(|_| why != CallbackEnd::Number);
         self.facts.push(ContactFact::CallbackFailed { number: self.contact.from.clone(), attempts, why });
         self.end(EndReason::NotReached, None, None);
     }
@@ -289,20 +375,21 @@ impl Work<'_> {
     }
 
     /// A call back of the same caller gives its place to this call.
-    pub(crate) fn take_place(&mut self, from: ContactId, since: Timestamp) -> Result<(), Reject> {
+    pub(crate) fn take_place(&mut self, from: ContactId, since: Timestamp, waited_ms: i64) -> Result<(), Reject> {
         let now = self.now;
         let Phase::Waiting(wait) = &mut self.contact.phase else {
             return Err(Reject::new("not-waiting", "the contact does not wait any more"));
         };
-        let earlier = wait.entry.virtual_time().since_ms(since).max(0);
-        wait.entry.priority.credit_ms =
-            (wait.entry.priority.credit_ms + earlier).min(hotline_routing::waiting::MAX_CREDIT_MS);
+        let place = wait.entry.virtual_time().min(since);
+        wait.entry.enqueued_at = wait.entry.enqueued_at.plus_ms(-waited_ms.max(0));
+        let credit_ms = wait.entry.enqueued_at.since_ms(place);
+        wait.entry.priority.credit_ms = credit_ms.clamp(0, MAX_CREDIT_MS);
         wait.looked_at = now;
         if let Place::Queue { ask } = &mut wait.place {
             ask.since = ask.since.min(since);
             self.effects.push(ContactEffect::MatchQueue { queue: ask.queue.clone() });
         }
-        self.facts.push(ContactFact::PlaceTaken { from, since });
+        self.facts.push(ContactFact::PlaceTaken { from, since, waited_ms });
         Ok(())
     }
 }

@@ -1,13 +1,15 @@
 //! Hold, advice from a colleague, conference, supervision: legs beside the agent's.
 
-use hotline_base::{AgentId, OfferId, Reject};
-use hotline_wire::legs::DialogRef;
-use hotline_wire::node::{NodeAction, OfferFailure, RingAgent};
+use hotline_base::{AgentId, OfferId, Redacted, Reject};
+use hotline_flow::run::Ask;
+use hotline_wire::legs::{Arrangement, CallerMode, DialogRef, LegMode};
+use hotline_wire::node::{NodeAction, OfferFailure, RingAgent, VerbResult};
+use std::collections::BTreeMap;
 
 use crate::legs::arrangement_with;
 use crate::queueing::offer_deadline;
 use crate::step::Work;
-use crate::transfer::not_talking;
+use crate::transfer::{NUMBER_RING_MS, not_talking};
 use crate::{
     AgentNews, By, ContactFact, DeskAction, Interaction, Leg, LegFailure, LegRole, MAX_LEGS, NewLeg, Offer, Phase,
     Phone, RecordingKind, RecordingStatus, TransferKind, TransferTarget,
@@ -17,7 +19,7 @@ impl Work<'_> {
     /// Rings a colleague or supervisor for the call.
     pub(crate) fn add_leg(&mut self, new: &NewLeg, role: LegRole, by: By) -> Result<(), Reject> {
         self.main()?;
-        if self.contact.holders().iter().any(|(_, agent)| *agent == new.agent) {
+        if new.number.is_none() && self.contact.holders().iter().any(|(_, agent)| *agent == new.agent) {
             return Err(Reject::new("already-on-call", "this person is on the call already, or is rung for it"));
         }
         let life_ms = i64::from(new.ring_timeout_ms);
@@ -39,6 +41,7 @@ impl Work<'_> {
             role,
             queue: new.queue.clone(),
             joined_at: None,
+            outside: new.number.clone(),
         };
         let Phase::Talking { others, .. } = &mut self.contact.phase else {
             return Err(not_talking());
@@ -53,7 +56,13 @@ impl Work<'_> {
             ));
         }
         others.push(leg.clone());
-        self.facts.push(ContactFact::LegAsked { offer: new.offer, agent: new.agent, role, by });
+        self.facts.push(ContactFact::LegAsked {
+            offer: new.offer,
+            agent: new.agent,
+            role,
+            by,
+            number: new.number.clone(),
+        });
         let ring = RingAgent {
             offer: new.offer,
             agent: new.agent,
@@ -66,6 +75,7 @@ impl Work<'_> {
             phone_address: new.phone_address.clone(),
             arrange: arrangement_with(&self.contact, &leg),
             replaces: None,
+            number: new.number.clone(),
         };
         self.command(NodeAction::Ring(ring), Some(life_ms));
         Ok(())
@@ -102,9 +112,9 @@ impl Work<'_> {
         leg.offer.dialog = dialog.cloned();
         if leg.joined_at.is_none() {
             leg.joined_at = Some(now);
-            let (agent, role) = (leg.offer.agent, leg.role);
-            self.facts.push(ContactFact::LegJoined { offer, agent, role });
-            self.tell(agent, offer, AgentNews::Accepted);
+            let leg = leg.clone();
+            self.facts.push(ContactFact::LegJoined { offer, agent: leg.offer.agent, role: leg.role });
+            self.tell_leg(&leg, AgentNews::Accepted);
         }
         true
     }
@@ -127,9 +137,16 @@ impl Work<'_> {
         if agent_knows {
             self.command(NodeAction::Rescind { offer }, None);
         } else {
-            self.tell(agent, offer, news);
+            self.tell_leg(&leg, news);
         }
         true
+    }
+
+    /// Tells the agent of a leg; nobody outside hears of offers.
+    fn tell_leg(&mut self, leg: &Leg, news: AgentNews) {
+        if leg.outside.is_none() {
+            self.tell(leg.offer.agent, leg.offer.offer, news);
+        }
     }
 
     /// A leg ended while the caller is still there; `false`: it is not one beside the agent's.
@@ -148,7 +165,7 @@ impl Work<'_> {
         let (offer, agent) = (leg.offer.offer, leg.offer.agent);
         let for_ms = leg.joined_at.map_or(0, |at| self.now.since_ms(at).max(0));
         self.facts.push(ContactFact::LegLeft { offer, agent, role: leg.role, for_ms });
-        self.tell(agent, offer, AgentNews::Ended);
+        self.tell_leg(leg, AgentNews::Ended);
     }
 
     fn drop_leg(&mut self, leg: &Leg, at_node: bool) {
@@ -163,7 +180,7 @@ impl Work<'_> {
                 self.command(NodeAction::Rescind { offer }, None);
             }
             self.facts.push(ContactFact::LegFailed { offer, agent, why: LegFailure::Rescinded });
-            self.tell(agent, offer, AgentNews::Rescinded);
+            self.tell_leg(leg, AgentNews::Rescinded);
         }
     }
 
@@ -215,9 +232,12 @@ impl Work<'_> {
     }
 
     /// A leg becomes that of the agent who has the call.
-    fn hand_over(&mut self, heir: OfferId, by: By, reason: &hotline_base::Redacted<String>) {
+    fn hand_over(&mut self, heir: OfferId, by: By, reason: &Redacted<String>) {
         let Some(leg) = self.take_leg(heir) else { return };
         let Phase::Talking { interaction, others, .. } = self.contact.phase.clone() else { return };
+        if let Some(number) = leg.outside {
+            return self.hand_outside(heir, number, &interaction, by, reason);
+        }
         let agent = leg.offer.agent;
         let name = leg.offer.phone.as_ref().and_then(|phone| phone.sip_user.split('.').next()?.parse().ok());
         let name = name.unwrap_or_else(|| self.contact.cursor.at.step.clone());
@@ -229,6 +249,40 @@ impl Work<'_> {
         let interaction =
             Interaction { offer: heir, agent, queue, talk_ms: 0, phone: leg.offer.phone, dialog: leg.offer.dialog };
         self.contact.phase = Phase::Talking { since: self.now, interaction, others, held: None, rejoin: None };
+    }
+
+    /// The caller goes on with somebody outside; nobody of the tenant's is on the call any more.
+    fn hand_outside(
+        &mut self,
+        leg: OfferId,
+        number: Redacted<String>,
+        main: &Interaction,
+        by: By,
+        reason: &Redacted<String>,
+    ) {
+        let target = TransferTarget::Number { number: number.clone() };
+        self.transferred(main, target, TransferKind::Consultative, by, reason.clone());
+        self.drop_others(true);
+        self.close_talk(true);
+        let agents = BTreeMap::from([(leg, LegMode::Talks)]);
+        let arrangement = Arrangement { caller: CallerMode::Talks, agents };
+        self.command(NodeAction::Arrange { arrangement }, None);
+        self.contact.outside = Some(leg);
+        let ask = Ask::Transfer { target: number.into_inner(), ring_timeout_ms: NUMBER_RING_MS };
+        self.contact.phase = Phase::InFlow { ask };
+    }
+
+    /// The leg of somebody outside ended, to whom the caller had been left: the flow goes on.
+    /// `false`: the offer is not that of such a leg.
+    pub(crate) fn outside_left(&mut self, offer: OfferId) -> Result<bool, Reject> {
+        if self.contact.outside != Some(offer) {
+            return Ok(false);
+        }
+        self.contact.outside = None;
+        if let Phase::InFlow { ask } = self.contact.phase.clone() {
+            self.ask_ended(&ask, &VerbResult::Transferred { answered: true })?;
+        }
+        Ok(true)
     }
 
     /// Somebody on the call does something.

@@ -12,7 +12,9 @@ const END_LIFE_MS: i64 = 3_600_000;
 impl Work<'_> {
     /// Ends the contact once; whoever was with it is freed.
     pub(crate) fn end(&mut self, reason: EndReason, cause: Option<EndCause>, quality: Option<LegQuality>) {
-        let mut abandoned_after_ms = None;
+        let mut abandoned_after_ms = self.gave_up_after_ms;
+        // Whoever is promised a call back has not given up.
+        let promised = reason == EndReason::NodeLost && self.contact.callback;
         let mut agent = self.contact.interactions.last().map(|last| last.agent);
         // Most messages end with the caller hanging up; the node tells its length later.
         let mut voicemail = self.contact.voicemail;
@@ -23,12 +25,13 @@ impl Work<'_> {
             Phase::Waiting(wait) if self.is_absent() => self.close_wait(&wait),
             Phase::Waiting(wait) => {
                 self.close_wait(&wait);
-                abandoned_after_ms = wait.place.queue().map(|_| wait.entry.waited_ms(self.now));
+                let queue = wait.place.queue().filter(|_| !promised);
+                abandoned_after_ms = queue.map(|_| wait.entry.waited_ms(self.now));
             }
             Phase::Offered { wait, offer } => {
                 self.close_wait(&wait);
-                let here = !self.is_absent();
-                abandoned_after_ms = wait.place.queue().filter(|_| here).map(|_| wait.entry.waited_ms(self.now));
+                let queue = wait.place.queue().filter(|_| !promised && !self.is_absent());
+                abandoned_after_ms = queue.map(|_| wait.entry.waited_ms(self.now));
                 let (agent, offer) = (offer.agent, offer.offer);
                 self.facts.push(ContactFact::OfferRescinded { offer, agent });
                 self.tell(agent, offer, AgentNews::Rescinded);
@@ -39,7 +42,7 @@ impl Work<'_> {
                     self.tell(open.agent, open.offer, AgentNews::NotReached);
                 }
             }
-            Phase::Resting { wait, .. } => self.close_wait(&wait),
+            Phase::Resting { .. } => self.contact.waited_ms += self.contact.waited_ms(self.now).unwrap_or(0),
             Phase::Talking { interaction, .. } => {
                 self.drop_others(false);
                 self.close_talk(false);
@@ -49,6 +52,7 @@ impl Work<'_> {
         let contact = &mut self.contact;
         contact.phase = Phase::Ended { at: self.now, reason };
         contact.stray = None;
+        contact.outside = None;
         self.facts.push(ContactFact::ContactEnded(Box::new(Ending {
             contact: contact.id,
             reason,

@@ -279,6 +279,9 @@ pub enum ContactFact {
         queue: Name,
         /// The moment from which the place in the queue counts.
         since: Timestamp,
+        /// The moment from which the wait counts; `None`: as the place.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        entered: Option<Timestamp>,
         /// The promise was not asked for: the call was lost with its node.
         lost_call: bool,
     },
@@ -339,6 +342,9 @@ pub enum ContactFact {
         from: ContactId,
         /// The moment from which the place counts.
         since: Timestamp,
+        /// How long the call back had waited, milliseconds: this call's wait counts from so much earlier.
+        #[serde(default)]
+        waited_ms: i64,
     },
     /// The caller was given to somebody else.
     ContactTransferred {
@@ -373,12 +379,15 @@ pub enum ContactFact {
     LegAsked {
         /// Which offer.
         offer: OfferId,
-        /// Whom.
+        /// Whom; nobody where it is a number.
         agent: AgentId,
         /// What for.
         role: LegRole,
         /// Who asked for it.
         by: UserId,
+        /// The number of somebody outside.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        number: Option<Redacted<String>>,
     },
     /// A colleague or supervisor is on the call.
     LegJoined {

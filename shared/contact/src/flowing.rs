@@ -1,6 +1,6 @@
 //! The flow's turns become scripts for the node and phases of the contact.
 
-use hotline_base::{Name, RecordingId, Reject};
+use hotline_base::{E164, Name, RecordingId, Reject};
 use hotline_flow::run::{self, Ask, Input, Note, QueueAsk, Turn};
 use hotline_flow::{Key, PromptRef, RejectReason};
 use hotline_routing::estimate::{Announced, announce};
@@ -29,13 +29,15 @@ impl Work<'_> {
                 return self.begin(say, turn.ask);
             };
             let (number, queue, since) = (number.clone(), queue.clone(), *since);
-            let input = match self.callback_refusal(number.expose(), &queue)? {
-                None => {
+            let input = match self.callback_number(number.expose(), &queue)? {
+                Ok(number) => {
                     self.contact.callback = true;
-                    self.facts.push(ContactFact::CallbackRequested { number, queue, since, lost_call: false });
+                    let number = number.to_string().into();
+                    let (entered, lost_call) = (None, false);
+                    self.facts.push(ContactFact::CallbackRequested { number, queue, since, entered, lost_call });
                     Input::CallbackAccepted
                 }
-                Some(why) => {
+                Err(why) => {
                     self.facts.push(ContactFact::CallbackRefused { number, queue, why });
                     Input::CallbackRefused
                 }
@@ -49,22 +51,21 @@ impl Work<'_> {
         self.begin(say, Ask::Hangup)
     }
 
-    /// Why this number is not promised a call back.
-    fn callback_refusal(&self, number: &str, queue: &Name) -> Result<Option<CallbackRefusal>, Reject> {
+    /// The number that is called back in its one form, or why it is not.
+    fn callback_number(&self, number: &str, queue: &Name) -> Result<Result<E164, CallbackRefusal>, Reject> {
         let config = self.queue_config(queue)?;
-        if let Err(why) = config.callback.admit(number) {
-            return Ok(Some(CallbackRefusal::Number(why)));
-        }
-        if number == self.contact.did {
-            return Ok(Some(CallbackRefusal::OwnNumber));
-        }
-        Ok(self.setting()?.callback.and_then(|view| view.refused))
+        let setting = self.setting()?;
+        Ok(match config.callback.admit(&setting.home, number) {
+            Err(why) => Err(CallbackRefusal::Number(why)),
+            Ok(number) if number.as_str() == self.contact.did => Err(CallbackRefusal::OwnNumber),
+            Ok(number) => setting.callback.and_then(|view| view.refused).map_or(Ok(number), Err),
+        })
     }
 
     /// The turn that an answer leads to; `None`: the flow does not wait for it.
     pub(crate) fn next_turn(&mut self, input: &Input) -> Result<Option<Turn>, Reject> {
-        // No flow runs behind a call back.
-        if self.contact.order.is_some() {
+        // No flow runs behind a call back, unless it has one of its own.
+        if self.contact.order.as_ref().is_some_and(|order| !order.asks) {
             return Ok(None);
         }
         let setting = self.setting()?;
@@ -91,7 +92,11 @@ impl Work<'_> {
                 RejectReason::Declined => 603,
             };
             // Too late to refuse a call that was answered.
-            let end = if self.contact.answered { Verb::Hangup } else { Verb::Reject { status, prompts: said } };
+            let end = if self.contact.answered {
+                Verb::Hangup
+            } else {
+                Verb::Reject { status, prompts: said, retry_after_s: None }
+            };
             self.contact.phase = Phase::InFlow { ask };
             self.play(vec![end]);
             return Ok(());
@@ -168,7 +173,7 @@ impl Work<'_> {
         }
     }
 
-    fn ask_ended(&mut self, ask: &Ask, result: &VerbResult) -> Result<(), Reject> {
+    pub(crate) fn ask_ended(&mut self, ask: &Ask, result: &VerbResult) -> Result<(), Reject> {
         let input = match (ask, result) {
             (Ask::Hangup | Ask::Reject { .. } | Ask::Hook { .. }, _) => return Ok(()),
             (_, VerbResult::Failed { .. }) => Input::Failed,

@@ -4,6 +4,7 @@ use hotline_base::{AgentId, ContactId, Name, NodeId, OfferId, RecordingId, Redac
 use hotline_flow::Compiled;
 use hotline_flow::run::{Cursor, Env, RingTarget};
 use hotline_routing::QueueConfig;
+use hotline_routing::callback::Home;
 use hotline_wire::node::{CallEvent, NodeCommand};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -42,6 +43,8 @@ pub struct Setting {
     pub position: Option<u32>,
     /// What is known of the call back that this step is about, where it was looked up.
     pub callback: Option<CallbackView>,
+    /// How the tenant writes numbers and whom it may call.
+    pub home: Home,
     /// Where a transfer asked for by a phone leads; `None`: nowhere.
     pub refer: Option<TransferTarget>,
     /// Fresh randomness for ids made in this step.
@@ -76,6 +79,8 @@ pub struct NewLeg {
     pub caller_label: Redacted<String>,
     /// For which queue the colleague was found.
     pub queue: Option<Name>,
+    /// Somebody outside, by this number; who is the agent and where the phone is says nothing then.
+    pub number: Option<Redacted<String>>,
 }
 
 /// What the people on a call do with it.
@@ -252,6 +257,8 @@ pub enum Event {
     Postpone {
         /// Until then.
         until: Timestamp,
+        /// The hours are over, which is no waiting; otherwise no node can call.
+        closed: bool,
     },
     /// The party of a call back called in; committed together with the new call's side.
     Merge {
@@ -264,6 +271,8 @@ pub enum Event {
         from: ContactId,
         /// The moment from which the place counts.
         since: Timestamp,
+        /// How long the call back has waited, milliseconds.
+        waited_ms: i64,
     },
     /// A supervisor ends the call.
     End,

@@ -5,7 +5,7 @@ use hotline_wire::legs::{Arrangement, CallerMode, LegMode};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-use crate::{Contact, Offer, Phase};
+use crate::{Contact, Offer, Phase, Wait};
 
 /// Colleagues and supervisors on one call at most.
 pub const MAX_LEGS: usize = 4;
@@ -39,6 +39,9 @@ pub struct Leg {
     pub queue: Option<Name>,
     /// Since when it is on the call; `None`: it rings.
     pub joined_at: Option<Timestamp>,
+    /// Somebody outside, by this number; the offer's agent is nobody then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outside: Option<Redacted<String>>,
 }
 
 /// What a leg is for.
@@ -77,14 +80,26 @@ pub struct CallbackOrder {
     pub queue: Name,
     /// The moment from which its place counts.
     pub since: Timestamp,
+    /// The moment from which its wait counts; `None`: as its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entered: Option<Timestamp>,
+    /// How long it had waited when the party was dialled first, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waited_ms: Option<i64>,
     /// The first call was lost with its node: the party is told.
     pub lost_call: bool,
     /// How often the party was dialled.
     #[serde(default)]
     pub tries: u8,
-    /// The party has answered.
+    /// The party has answered, and has confirmed where it is asked to.
     #[serde(default)]
     pub reached: bool,
+    /// The contact's flow is one for parties that are called back: it is gone through when the party answers.
+    #[serde(default)]
+    pub asks: bool,
+    /// The place that the party gets when it has confirmed to be there; `None`: it is not being asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Box<Wait>>,
     /// Given up then.
     pub expires: Timestamp,
 }

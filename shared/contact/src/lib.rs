@@ -16,6 +16,7 @@ mod overflow;
 mod queueing;
 mod reasons;
 mod recording;
+mod refused;
 mod rows;
 mod sound;
 mod state;
@@ -31,13 +32,14 @@ pub use input::{
 pub use legs::{By, CallbackOrder, Leg, LegRole, MAX_LEGS, PartyLeg, SuperviseMode, TransferKind, TransferTarget};
 pub use queueing::caller_key;
 pub use reasons::{CallbackEnd, CallbackRefusal, EndReason, Ending, FlowPin, LeftQueue, LegFailure, RecordingKind};
+pub use refused::{CallLimit, CallRefused};
 pub use rows::{
     CALLBACKS_PARTITION, CONTACTS_PARTITION, CONTACTS_SHARDS, ContactListing, PhaseName, callbacks_partition,
-    node_partition, party_partition,
+    live_partition, node_partition, party_partition,
 };
 pub use sound::{HOLD_MUSIC_KEY, PromptBook, ringback, silence, special_information};
 pub use state::{Contact, Interaction, Offer, Phase, Phone, Place, Recording, RecordingStatus, Rejoin, Script, Wait};
-pub use step::{decision, fallback};
+pub use step::{counted_as, decision, fallback};
 
 use hotline_base::{IndexRow, Machine, Reject, TimerKey, Timestamp, Transition};
 use std::collections::{BTreeMap, BTreeSet};

@@ -8,8 +8,8 @@ use hotline_wire::node::{NodeAction, RingAgent, Verb};
 
 use crate::step::Work;
 use crate::{
-    AgentNews, ContactEffect, ContactFact, EndReason, LOST_CREDIT_MS, MAX_LOST_NODES, PartyLeg, Phase, Place,
-    REJOIN_MS, RecordingKind, Rejoin,
+    AgentNews, ContactEffect, ContactFact, EndReason, LOST_CREDIT_MS, LeftQueue, MAX_LOST_NODES, PartyLeg, Phase,
+    Place, REJOIN_MS, RecordingKind, Rejoin,
 };
 
 impl Work<'_> {
@@ -25,7 +25,7 @@ impl Work<'_> {
         if !contact.is_alive() || contact.node != node || carried_since > before {
             return Ok(());
         }
-        if contact.leg == PartyLeg::Absent {
+        if contact.leg == PartyLeg::Absent || self.is_asked() {
             return self.dial_lost(node);
         }
         self.contact.lost_nodes = self.contact.lost_nodes.saturating_add(1);
@@ -51,6 +51,8 @@ impl Work<'_> {
         contact.anchored_at = Some(self.now);
         contact.leg = PartyLeg::Moving { from, since: self.now };
         contact.stray = None;
+        // The node dials anew whom the caller had been left to.
+        contact.outside = None;
         self.inherits = None;
         self.reanchors = true;
         match self.contact.phase.clone() {
@@ -136,6 +138,7 @@ impl Work<'_> {
             phone_address: phone.address.filter(|_| !moved),
             arrange: None,
             replaces: interaction.dialog,
+            number: None,
         };
         self.command(NodeAction::Ring(ring), Some(REJOIN_MS));
         if let Phase::Talking { rejoin, .. } = &mut self.contact.phase {
@@ -195,9 +198,18 @@ impl Work<'_> {
         let number = contact.from.clone();
         if let (Some(since), Some(queue)) = (since, queue) {
             let policy = self.setting.and_then(|setting| setting.queues.get(&queue)).map(|config| &config.callback);
-            if policy.cloned().unwrap_or_default().admit(number.expose()).is_ok() {
+            let home = self.setting.map(|setting| setting.home.clone()).unwrap_or_default();
+            if let Ok(number) = policy.cloned().unwrap_or_default().admit(&home, number.expose()) {
                 self.contact.callback = true;
-                self.facts.push(ContactFact::CallbackRequested { number, queue, since, lost_call: true });
+                let number = number.to_string().into();
+                // Who waited goes on waiting; who had been answered waits anew.
+                let wait = self.contact.wait().filter(|wait| wait.place.queue().is_some());
+                let entered = Some(wait.map_or(self.now, |wait| wait.entry.enqueued_at));
+                if let Some((wait, from)) = wait.and_then(|wait| Some((wait, wait.place.queue()?.clone()))) {
+                    let (wait_ms, why) = (wait.entry.waited_ms(self.now), LeftQueue::Lost);
+                    self.facts.push(ContactFact::QueueLeft { queue: from, wait_ms, why });
+                }
+                self.facts.push(ContactFact::CallbackRequested { number, queue, since, entered, lost_call: true });
             }
         }
         self.end(EndReason::NodeLost, None, None);

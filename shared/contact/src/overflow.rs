@@ -131,11 +131,7 @@ impl Work<'_> {
         let mut entry = self.entry(&config, &ask);
         entry.not.clone_from(&wait.entry.not);
         self.facts.push(ContactFact::QueueLeft { queue: from.clone(), wait_ms: wait.entry.waited_ms(self.now), why });
-        self.facts.push(ContactFact::ContactEnqueued {
-            queue: to.clone(),
-            credit_ms: entry.priority.credit_ms,
-            since: ask.since,
-        });
+        self.enqueued(&ask, &entry);
         self.effects.push(ContactEffect::MatchQueue { queue: to.clone() });
         if let Some(order) = &mut self.contact.order {
             order.queue.clone_from(&to);

@@ -65,7 +65,10 @@ pub fn caller_key(number: &str) -> String {
 
 impl Work<'_> {
     /// The flow sends the contact to a queue.
-    pub(crate) fn enqueue(&mut self, mut verbs: Vec<Verb>, ask: QueueAsk) -> Result<(), Reject> {
+    pub(crate) fn enqueue(&mut self, verbs: Vec<Verb>, ask: QueueAsk) -> Result<(), Reject> {
+        if self.is_asked() {
+            return self.confirmed(verbs, ask);
+        }
         let config = self.queue_config(&ask.queue)?;
         if let Some(turn) = self.turned_away(&config, class(ask.priority))? {
             // What was to be said before the wait is not said: the flow says something else.
@@ -73,11 +76,27 @@ impl Work<'_> {
             return self.turn(turn);
         }
         let entry = self.entry(&config, &ask);
-        self.facts.push(ContactFact::ContactEnqueued {
-            queue: ask.queue.clone(),
-            credit_ms: entry.priority.credit_ms,
-            since: ask.since,
-        });
+        self.enqueued(&ask, &entry);
+        self.wait_for(verbs, ask, entry, &config, false)?;
+        // Rules about the queue's state may apply to whoever comes.
+        self.overflow()
+    }
+
+    /// A stay in a queue begins.
+    pub(crate) fn enqueued(&mut self, ask: &QueueAsk, entry: &WaitingEntry) {
+        let (queue, credit_ms, since) = (ask.queue.clone(), entry.priority.credit_ms, ask.since);
+        self.facts.push(ContactFact::ContactEnqueued { queue, credit_ms, since });
+    }
+
+    /// Waits in a queue with its music, after these verbs.
+    pub(crate) fn wait_for(
+        &mut self,
+        mut verbs: Vec<Verb>,
+        ask: QueueAsk,
+        entry: WaitingEntry,
+        config: &QueueConfig,
+        transferred: bool,
+    ) -> Result<(), Reject> {
         let (hold, told) = self.hold_verb(&ask, None)?;
         verbs.push(hold);
         self.play(verbs);
@@ -85,18 +104,13 @@ impl Work<'_> {
         self.effects.push(ContactEffect::MatchQueue { queue: ask.queue.clone() });
         self.contact.phase = Phase::Waiting(Wait {
             until: ask.max_wait_ms.map(|ms| self.now.plus_ms(i64::from(ms))),
-            looked_at: self.now,
             announce_at: refresh_ms(&ask).map(|ms| self.now.plus_ms(ms)),
-            place: Place::Queue { ask: Box::new(ask) },
-            entry,
             told,
             overflow_at: (!config.overflow.is_empty()).then_some(self.now),
-            applied: 0,
-            moves: 0,
-            transferred: false,
+            transferred,
+            ..Wait::new(Place::Queue { ask: Box::new(ask) }, entry, self.now)
         });
-        // Rules about the queue's state may apply to whoever comes.
-        self.overflow()
+        Ok(())
     }
 
     /// A queue's rules; the defaults where it was removed since the flow was published.
@@ -131,16 +145,8 @@ impl Work<'_> {
         let entry = WaitingEntry::new(self.contact.id, &config, None, Priority::default(), self.now);
         self.effects.push(ContactEffect::RingDirect { target: target.clone(), ring_timeout_ms, not: Vec::new() });
         self.contact.phase = Phase::Waiting(Wait {
-            place: Place::Direct { target, ring_timeout_ms },
-            entry,
             until: Some(self.now.plus_ms(i64::from(ring_timeout_ms) + DIRECT_EXTRA_MS)),
-            looked_at: self.now,
-            announce_at: None,
-            told: None,
-            overflow_at: None,
-            applied: 0,
-            moves: 0,
-            transferred: false,
+            ..Wait::new(Place::Direct { target, ring_timeout_ms }, entry, self.now)
         });
         Ok(())
     }
@@ -307,6 +313,7 @@ impl Work<'_> {
             phone_address: phone_address.clone(),
             arrange: None,
             replaces: None,
+            number: None,
         };
         match dial {
             Some(node) if self.is_absent() => self.dial(*node, Some(ring)),
@@ -358,7 +365,7 @@ impl Work<'_> {
     }
 
     pub(crate) fn offer_answered(&mut self, offer: OfferId, dialog: Option<&DialogRef>) -> Result<(), Reject> {
-        if self.leg_answered(offer, dialog) {
+        if self.leg_answered(offer, dialog) || self.contact.outside == Some(offer) {
             return Ok(());
         }
         let (wait, mut open) = match self.contact.phase.clone() {
@@ -535,7 +542,7 @@ impl Work<'_> {
             }
             return Ok(());
         }
-        if self.leg_ended(offer) || self.dialling_agent_left(offer) {
+        if self.leg_ended(offer) || self.dialling_agent_left(offer) || self.outside_left(offer)? {
             return Ok(());
         }
         if matches!(&self.contact.phase,
@@ -599,7 +606,7 @@ impl Work<'_> {
 }
 
 /// How often announcements are brought up to date, milliseconds; `None`: they say no numbers.
-pub(crate) fn refresh_ms(ask: &QueueAsk) -> Option<i64> {
+fn refresh_ms(ask: &QueueAsk) -> Option<i64> {
     let changes = |announcement: &&hotline_flow::Announcement| {
         let mut parts = announcement.prompts.iter().flatten();
         parts.any(|part| matches!(part, Part::Number { .. })) && announcement.every_ms > 0

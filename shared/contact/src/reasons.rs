@@ -37,6 +37,8 @@ pub enum LeftQueue {
     Moved,
     /// The queue leaves it to machines.
     SelfService,
+    /// The call was lost with its node; a call back waits on for it.
+    Lost,
 }
 
 /// How a contact ended.

@@ -33,6 +33,11 @@ pub fn party_partition(number: &str) -> String {
     format!("contacts/party/{number}")
 }
 
+/// The live contacts that a caller is counted for; see [`crate::counted_as`].
+pub fn live_partition(counted_as: &str) -> String {
+    format!("live/{counted_as}")
+}
+
 /// The live contacts that a node carries.
 pub fn node_partition(node: NodeId) -> String {
     format!("contacts/node/{node}")
@@ -141,6 +146,9 @@ pub(crate) fn rows(contact: &Contact) -> BTreeSet<IndexRow> {
     if contact.is_alive() && (contact.leg != PartyLeg::Absent || dialled) {
         let node = node_partition(contact.node);
         rows.insert(row(node, contact.id.to_string(), "{}".into()));
+    }
+    if contact.is_alive() && !contact.counted_as.is_empty() {
+        rows.insert(row(live_partition(&contact.counted_as), contact.id.to_string(), "{}".into()));
     }
     if let Phase::Waiting(wait) = &contact.phase
         && !matches!(contact.leg, PartyLeg::Moving { .. })

@@ -99,6 +99,12 @@ pub struct Contact {
     /// What is to be done, where it is a call back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Box<CallbackOrder>>,
+    /// Who is counted for it while it lasts; empty: nobody. See [`crate::counted_as`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub counted_as: String,
+    /// The leg of somebody outside who talks with the caller after the agent has left them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outside: Option<OfferId>,
 }
 
 /// What a contact does. It is in exactly one place.
@@ -150,6 +156,9 @@ pub enum Phase {
         wait: Wait,
         /// The next try.
         until: Timestamp,
+        /// Since when the wait is not counted: nobody may be called, or the party was not reached.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        paused: Option<Timestamp>,
     },
     /// Over.
     Ended {
@@ -188,6 +197,24 @@ pub struct Wait {
     /// An agent sent it here; the flow did not.
     #[serde(default)]
     pub transferred: bool,
+}
+
+impl Wait {
+    /// A wait that begins now, without an end.
+    pub(crate) fn new(place: Place, entry: WaitingEntry, now: Timestamp) -> Self {
+        Self {
+            place,
+            entry,
+            until: None,
+            looked_at: now,
+            announce_at: None,
+            told: None,
+            overflow_at: None,
+            applied: 0,
+            moves: 0,
+            transferred: false,
+        }
+    }
 }
 
 /// For whom a contact waits.
@@ -352,14 +379,16 @@ impl Contact {
         let Phase::Talking { others, .. } = &self.phase else {
             return None;
         };
-        others.iter().find(|leg| leg.offer.offer == offer).map(|leg| leg.offer.agent)
+        let leg = others.iter().find(|leg| leg.offer.offer == offer && leg.outside.is_none());
+        leg.map(|leg| leg.offer.agent)
     }
 
     /// Every open offer and every agent on the call.
     pub fn holders(&self) -> Vec<(OfferId, AgentId)> {
         let mut all: Vec<_> = self.offer().zip(self.agent()).into_iter().collect();
         if let Phase::Talking { others, .. } = &self.phase {
-            all.extend(others.iter().map(|leg| (leg.offer.offer, leg.offer.agent)));
+            let agents = others.iter().filter(|leg| leg.outside.is_none());
+            all.extend(agents.map(|leg| (leg.offer.offer, leg.offer.agent)));
         }
         all
     }

@@ -3,7 +3,7 @@
 use hotline_base::limits::FACTS_PER_STEP;
 use hotline_base::{CommandId, NodeId, Redacted, Reject, Timestamp, Transition};
 use hotline_flow::run;
-use hotline_wire::legs::DialFailure;
+use hotline_wire::legs::{DialFailure, DialogRef};
 use hotline_wire::node::{CallEvent, Decision, Fallback, NodeAction, NodeCommand, Verb};
 
 use crate::input::NewCallback;
@@ -37,6 +37,8 @@ pub(crate) struct Work<'a> {
     pub(crate) answers_now: bool,
     /// The next script goes to another node, with the caller's leg.
     pub(crate) reanchors: bool,
+    /// A call back that nobody took was given up after so long a wait, milliseconds.
+    pub(crate) gave_up_after_ms: Option<i64>,
 }
 
 impl<'a> Work<'a> {
@@ -52,10 +54,13 @@ impl<'a> Work<'a> {
             turned_away: 0,
             answers_now: false,
             reanchors: false,
+            gave_up_after_ms: None,
         }
     }
 }
 
+/// Characters of a number or an address that callers are counted by.
+const COUNTED_CHARS: usize = 64;
 /// Inputs with a number from here on are not counted with a call: reports of recordings that a
 /// node found on its disk.
 const COUNTED: u32 = 0x8000_0000;
@@ -102,6 +107,7 @@ fn arrive(event: &Event, setting: Option<&Setting>, now: Timestamp) -> Result<St
     let turn = run::start(&setting.flow, &caller, &setting.env, now);
     let lang = turn.cursor.lang;
     let contact = Contact {
+        counted_as: counted_as(from.expose(), dialog.as_ref(), *node),
         dialog: dialog.clone(),
         seq: *seq,
         ..blank(
@@ -135,6 +141,17 @@ fn arrive(event: &Event, setting: Option<&Setting>, now: Timestamp) -> Result<St
     work.answering = Some(*seq);
     work.turn(turn)?;
     Ok(work.done())
+}
+
+/// Whose call it is, for limits: the caller's number, or where an anonymous call came from.
+pub fn counted_as(from: &str, dialog: Option<&DialogRef>, node: NodeId) -> String {
+    if !from.is_empty() {
+        return from.chars().take(COUNTED_CHARS).collect();
+    }
+    let peer = dialog.and_then(|dialog| dialog.peer.split(';').next());
+    let host = peer.and_then(|peer| peer.rsplit_once(':')).map(|(host, _)| host);
+    let place: String = host.unwrap_or_default().chars().take(COUNTED_CHARS).collect();
+    if place.is_empty() { format!("node {node}") } else { format!("at {place}") }
 }
 
 /// What a new contact is known by.
@@ -185,6 +202,8 @@ fn blank(of: Beginning<'_>, setting: &Setting, now: Timestamp) -> Contact {
         transfers: 0,
         self_serviced: 0,
         order: None,
+        counted_as: String::new(),
+        outside: None,
     }
 }
 
@@ -265,9 +284,9 @@ impl<'a> Work<'a> {
             Event::TakeBack { by, reason } => self.take_back(*by, reason),
             Event::CallBack(_) => Err(Reject::new("contact-exists", "this call back exists already")),
             Event::DialParty { node } => self.dial_party(*node),
-            Event::Postpone { until } => self.postpone(*until),
+            Event::Postpone { until, closed } => self.postpone(*until, *closed),
             Event::Merge { into } => self.merge(*into),
-            Event::TakePlace { from, since } => self.take_place(*from, *since),
+            Event::TakePlace { from, since, waited_ms } => self.take_place(*from, *since, *waited_ms),
             Event::End => {
                 self.end_by_command();
                 Ok(())
@@ -295,6 +314,10 @@ impl<'a> Work<'a> {
             // What is left of an attempt to call back; the contact itself goes on.
             CallEvent::CallEnded { .. } if self.is_absent() => {
                 self.party_failed(DialFailure::Unreachable, None, false);
+                Ok(())
+            }
+            CallEvent::CallEnded { .. } if self.is_asked() => {
+                self.unconfirmed(false);
                 Ok(())
             }
             CallEvent::CallEnded { cause, quality } => {
@@ -331,6 +354,10 @@ impl<'a> Work<'a> {
             }
             TIMER_ANNOUNCE => self.announce(),
             TIMER_OVERFLOW => self.overflow(),
+            TIMER_GUARD if self.is_asked() => {
+                self.unconfirmed(true);
+                Ok(())
+            }
             TIMER_GUARD if self.is_absent() => {
                 self.give_up(CallbackEnd::Expired);
                 Ok(())

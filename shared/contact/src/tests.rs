@@ -88,6 +88,7 @@ fn make_setting() -> Arc<Setting> {
         last_agent: None,
         position: Some(1),
         callback: None,
+        home: Default::default(),
         refer: None,
         fresh: 99,
     })
@@ -123,6 +124,7 @@ fn name(text: &str) -> Name {
 
 fn leg(n: u128) -> NewLeg {
     NewLeg {
+        number: None,
         offer: offer_id(n),
         agent: AgentId::from_u128(100 + n),
         sip_user: format!("colleague{n}.demo"),
@@ -170,9 +172,13 @@ fn order() -> CallbackOrder {
         of: Some(ContactId::from_u128(4)),
         queue: name("billing"),
         since: at(-600_000),
+        entered: None,
+        waited_ms: None,
         lost_call: false,
         tries: 0,
         reached: false,
+        asks: false,
+        kept: None,
         expires: at(CALLBACK_LIFE_MS),
     }
 }

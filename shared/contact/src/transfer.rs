@@ -1,23 +1,30 @@
 //! The caller goes from one agent to somebody else, and comes back where that fails.
 
-use hotline_base::{Name, OfferId, Redacted, Reject, UserId};
+use hotline_base::{Name, OfferId, Redacted, Reject, Timestamp, UserId};
 use hotline_flow::run::{Ask, Input, QueueAsk, RingTarget};
 use hotline_flow::{Builtin, PromptRef};
 use hotline_routing::WaitingEntry;
 use hotline_routing::waiting::MAX_CREDIT_MS;
 use hotline_wire::node::{NodeAction, Verb};
 
-use crate::queueing::refresh_ms;
 use crate::step::Work;
-use crate::{By, ContactEffect, ContactFact, LeftQueue, Phase, Place, TransferKind, TransferTarget, Wait};
+use crate::{By, ContactFact, LeftQueue, Phase, Place, TransferKind, TransferTarget};
 
 /// How long a colleague's phone rings for a transferred caller, milliseconds.
 const AGENT_RING_MS: u32 = 20_000;
 /// How long an outside number rings for a transferred caller, milliseconds.
-const NUMBER_RING_MS: u32 = 45_000;
+pub(crate) const NUMBER_RING_MS: u32 = 45_000;
 
 pub(crate) fn not_talking() -> Reject {
     Reject::new("not-talking", "nobody talks with this caller now")
+}
+
+/// The same place in the order, or one so much earlier, with the wait counted from `from`.
+pub(crate) fn placed(mut entry: WaitingEntry, from: Timestamp, extra_ms: i64) -> WaitingEntry {
+    let credit = from.since_ms(entry.virtual_time()).saturating_add(extra_ms);
+    entry.priority.credit_ms = credit.clamp(0, MAX_CREDIT_MS);
+    entry.enqueued_at = from;
+    entry
 }
 
 impl Work<'_> {
@@ -119,7 +126,7 @@ impl Work<'_> {
     }
 
     /// A wait in a queue that no flow asked for.
-    pub(crate) fn plain_ask(&self, queue: Name, since: hotline_base::Timestamp) -> QueueAsk {
+    pub(crate) fn plain_ask(&self, queue: Name, since: Timestamp) -> QueueAsk {
         let cursor = &self.contact.cursor;
         QueueAsk {
             queue,
@@ -145,38 +152,10 @@ impl Work<'_> {
         extra_ms: i64,
         transferred: bool,
     ) -> Result<(), Reject> {
-        let entry = self.placed(entry, extra_ms);
+        let entry = placed(entry, self.now, extra_ms);
         let config = self.queue_config(&ask.queue)?;
-        self.facts.push(ContactFact::ContactEnqueued {
-            queue: ask.queue.clone(),
-            credit_ms: entry.priority.credit_ms,
-            since: ask.since,
-        });
-        let (hold, told) = self.hold_verb(&ask, None)?;
-        self.play(vec![hold]);
-        self.contact.queue = Some(ask.queue.clone());
-        self.effects.push(ContactEffect::MatchQueue { queue: ask.queue.clone() });
-        self.contact.phase = Phase::Waiting(Wait {
-            until: ask.max_wait_ms.map(|ms| self.now.plus_ms(i64::from(ms))),
-            looked_at: self.now,
-            announce_at: refresh_ms(&ask).map(|ms| self.now.plus_ms(ms)),
-            place: Place::Queue { ask: Box::new(ask) },
-            entry,
-            told,
-            overflow_at: (!config.overflow.is_empty()).then_some(self.now),
-            applied: 0,
-            moves: 0,
-            transferred,
-        });
-        Ok(())
-    }
-
-    /// The same place in the order, with the wait counted from now.
-    pub(crate) fn placed(&self, mut entry: WaitingEntry, extra_ms: i64) -> WaitingEntry {
-        let credit = self.now.since_ms(entry.virtual_time()).saturating_add(extra_ms);
-        entry.priority.credit_ms = credit.clamp(0, MAX_CREDIT_MS);
-        entry.enqueued_at = self.now;
-        entry
+        self.enqueued(&ask, &entry);
+        self.wait_for(Vec::new(), ask, entry, &config, transferred)
     }
 
     /// Back to the queue that the last answer came from, in the old place; `false` where there

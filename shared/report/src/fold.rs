@@ -1,11 +1,12 @@
 //! One fact, and what it adds to which counters.
 
 use hotline_base::{AgentId, Name, Timestamp, shard, shards};
-use hotline_contact::ContactFact;
+use hotline_contact::{CallLimit, CallRefused, ContactFact};
 use hotline_routing::agent::{OfferOutcome, StateName};
 use hotline_routing::{AgentFact, AlarmFact};
 use hotline_sla::Goal;
 use hotline_ticket::{Status, TicketFact};
+use serde::Deserialize;
 use serde_json::Value;
 
 /// The grain of all counters: a quarter of an hour.
@@ -144,10 +145,11 @@ pub fn fold(kind: &str, name: &str, body: &Value, at: Timestamp) -> Result<Vec<I
     let wrong = |source| FoldError { kind: kind.into(), name: name.into(), source };
     let mut out = Adder { sort: sort_of(at), rows: Vec::new() };
     match kind {
-        "contact" => contact(&mut out, &serde_json::from_value(body.clone()).map_err(wrong)?),
-        "agent" => agent(&mut out, &serde_json::from_value(body.clone()).map_err(wrong)?),
-        "ticket" => ticket(&mut out, &serde_json::from_value(body.clone()).map_err(wrong)?),
-        "queue-alarms" => alarm(&mut out, &serde_json::from_value(body.clone()).map_err(wrong)?),
+        "contact" => contact(&mut out, &Deserialize::deserialize(body).map_err(wrong)?),
+        "agent" => agent(&mut out, &Deserialize::deserialize(body).map_err(wrong)?),
+        "ticket" => ticket(&mut out, &Deserialize::deserialize(body).map_err(wrong)?),
+        CallRefused::KIND => refused(&mut out, &Deserialize::deserialize(body).map_err(wrong)?),
+        "queue-alarms" => alarm(&mut out, &Deserialize::deserialize(body).map_err(wrong)?),
         _ => {}
     }
     Ok(out.rows)
@@ -262,6 +264,15 @@ fn contact(out: &mut Adder, fact: &ContactFact) {
         }
         _ => {}
     }
+}
+
+fn refused(out: &mut Adder, fact: &CallRefused) {
+    let by = match fact.limit {
+        CallLimit::CallerAtOnce | CallLimit::CallerPerMinute => "refused_by_caller",
+        CallLimit::TenantAtOnce => "refused_by_tenant",
+    };
+    out.all(&[("refused", 1), (by, 1)]);
+    out.add(partition::did(&fact.did), &[("refused", 1)]);
 }
 
 fn agent(out: &mut Adder, fact: &AgentFact) {

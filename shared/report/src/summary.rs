@@ -129,6 +129,12 @@ pub struct Summary {
     pub contacts: i64,
     /// Contacts that are over.
     pub ended: i64,
+    /// Calls that limits did not let in: of one caller too many.
+    #[serde(default)]
+    pub refused_by_caller: i64,
+    /// Calls that limits did not let in: of the tenant too many.
+    #[serde(default)]
+    pub refused_by_tenant: i64,
     /// Contacts that spoke to an agent.
     pub contacts_answered: i64,
     /// All queues together.
@@ -264,6 +270,8 @@ pub fn summarise(all: &[CounterRow], queues: &BTreeMap<Name, (u32, Vec<CounterRo
     Summary {
         contacts: get(&tenant, "contacts"),
         ended: get(&tenant, "ended"),
+        refused_by_caller: get(&tenant, "refused_by_caller"),
+        refused_by_tenant: get(&tenant, "refused_by_tenant"),
         contacts_answered: get(&tenant, "contacts_answered"),
         total: QueueFigures::of(&total, threshold, good_total),
         queues: by_queue,

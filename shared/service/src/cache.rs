@@ -1,7 +1,7 @@
 //! What a process remembers of configuration: short-lived documents, immutable flow versions.
 
 use hotline_base::{Name, NodeId, TenantId, Timestamp};
-use serde_json::Value;
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -16,12 +16,15 @@ const MAX_SERVED: usize = 10_000;
 /// Flow versions remembered; all are forgotten beyond it.
 const MAX_FLOWS: usize = 200;
 
-type DocumentPlace = (TenantId, String, String);
+/// Tenant, kind and name.
+pub(crate) type DocumentPlace = (TenantId, &'static str, String);
+/// A document's content, of the type that it is read as.
+type Content = Arc<dyn Any + Send + Sync>;
 type FlowPlace = (TenantId, Name, u32);
 
 #[derive(Default)]
 struct Inner {
-    documents: BTreeMap<DocumentPlace, (Timestamp, Arc<Value>)>,
+    documents: BTreeMap<DocumentPlace, (Timestamp, Content)>,
     flows: BTreeMap<FlowPlace, Arc<Pinned>>,
     served: BTreeSet<(NodeId, TenantId)>,
     looked: BTreeMap<(TenantId, Name), Timestamp>,
@@ -35,18 +38,23 @@ impl Cache {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    pub(crate) fn document(&self, place: &DocumentPlace, now: Timestamp) -> Option<Arc<Value>> {
+    pub(crate) fn document<T: Clone + Send + Sync + 'static>(
+        &self,
+        place: &DocumentPlace,
+        now: Timestamp,
+    ) -> Option<T> {
         let inner = self.inner();
         let (until, value) = inner.documents.get(place)?;
-        (*until > now).then(|| value.clone())
+        let value = value.downcast_ref::<T>().filter(|_| *until > now)?;
+        Some(value.clone())
     }
 
-    pub(crate) fn keep_document(&self, place: DocumentPlace, value: Arc<Value>, now: Timestamp) {
+    pub(crate) fn keep_document<T: Send + Sync + 'static>(&self, place: DocumentPlace, value: T, now: Timestamp) {
         let mut inner = self.inner();
         if inner.documents.len() >= MAX_DOCUMENTS {
             inner.documents.clear();
         }
-        inner.documents.insert(place, (now.plus_ms(DOCUMENT_MS), value));
+        inner.documents.insert(place, (now.plus_ms(DOCUMENT_MS), Arc::new(value)));
     }
 
     pub(crate) fn forget_document(&self, place: &DocumentPlace) {

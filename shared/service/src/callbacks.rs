@@ -10,10 +10,11 @@ use hotline_flow::run;
 use hotline_ports::Range;
 use hotline_ports::runner::{Attempts, RunError, derived_id, derived_input};
 use hotline_routing::QueueConfig;
+use hotline_routing::callback::CallFirst;
 use hotline_sla::Calendar;
 
 use crate::config::{self, Did, Kind};
-use crate::{Effects, Service, ServiceError, contact_key, contacts, setting};
+use crate::{Effects, Service, ServiceError, contact_key, contacts, setting, settings};
 
 /// Where a calendar has no opening at all, hours are looked at again after this, milliseconds.
 const LOOK_AGAIN_MS: i64 = 86_400_000;
@@ -90,6 +91,8 @@ pub(crate) struct Promise {
     pub(crate) queue: Name,
     /// The moment from which its place counts.
     pub(crate) since: Timestamp,
+    /// The moment from which its wait counts; `None`: as its place.
+    pub(crate) entered: Option<Timestamp>,
     /// The call was lost with its node.
     pub(crate) lost_call: bool,
 }
@@ -106,13 +109,18 @@ pub(crate) async fn keep(service: &Service, tenant: TenantId, promise: Promise) 
     let contact = ContactId::new(promise.at, derived_id(&["callback", &promise.id]));
     // A call back that is lost in its turn belongs to the same matter.
     let of = original.order.as_ref().and_then(|order| order.of).unwrap_or(promise.of);
+    let own = own_flow(service, tenant, &setting::queue(service, tenant, &promise.queue).await?).await?;
     let order = CallbackOrder {
         of: Some(of),
         queue: promise.queue,
         since: promise.since,
+        entered: promise.entered,
+        waited_ms: None,
         lost_call: promise.lost_call,
         tries: 0,
         reached: false,
+        asks: own.is_some(),
+        kept: None,
         expires: promise.at.plus_ms(CALLBACK_LIFE_MS),
     };
     let new = NewCallback {
@@ -125,7 +133,19 @@ pub(crate) async fn keep(service: &Service, tenant: TenantId, promise: Promise) 
         cursor: original.cursor.clone(),
     };
     let id = derived_input(&["callback", &promise.id]);
-    begin(service, tenant, id, new, &original.flow).await
+    begin(service, tenant, id, new, own.as_ref().unwrap_or(&original.flow)).await
+}
+
+/// The flow that a queue's parties go through when they are called back, in its present version.
+async fn own_flow(service: &Service, tenant: TenantId, queue: &QueueConfig) -> Result<Option<FlowPin>, ServiceError> {
+    let Some(flow) = queue.callback.flow.as_ref().filter(|_| queue.callback.first == CallFirst::Party) else {
+        return Ok(None);
+    };
+    let pin = setting::current(service, tenant, flow).await?;
+    if pin.is_none() {
+        tracing::error!(%tenant, %flow, queue = %queue.name, "a queue calls back with a flow that was never published");
+    }
+    Ok(pin)
 }
 
 async fn begin(
@@ -150,7 +170,9 @@ async fn begin(
 pub async fn request(service: &Service, tenant: TenantId, request: Request) -> Result<Contact, ServiceError> {
     let queue: Option<QueueConfig> = config::cached(service, tenant, Kind::QUEUE, request.queue.as_str()).await?;
     let queue = queue.ok_or_else(|| Invalid::one("queue", "there is no such queue; create it first"))?;
-    let number = queue.callback.admit(request.number.expose()).map_err(|why| Invalid::one("number", why.remedy()))?;
+    let home = settings::of(service, tenant).await?.calls;
+    let number = queue.callback.admit(&home, request.number.expose());
+    let number = number.map_err(|why| Invalid::one("number", why.remedy()))?;
     let did: Option<Did> = config::cached(service, TenantId::PLATFORM, Kind::DID, &request.did).await?;
     let did = did.filter(|did| did.tenant == tenant);
     let flow = did.ok_or_else(|| Invalid::one("did", "is no number of yours; give one of your own numbers"))?.flow;
@@ -168,6 +190,7 @@ pub async fn request(service: &Service, tenant: TenantId, request: Request) -> R
         }
         Some(_) => return Err(Invalid::one("number", "belongs to the hotline itself; give the person's own").into()),
     }
+    let own = own_flow(service, tenant, &queue).await?;
     let pinned = setting::pinned(service, tenant, &pin).await?;
     let number: Redacted<String> = number.to_string().into();
     let caller = run::Caller { number: number.clone(), lang: None };
@@ -177,9 +200,13 @@ pub async fn request(service: &Service, tenant: TenantId, request: Request) -> R
         of: None,
         queue: request.queue,
         since: now,
+        entered: None,
+        waited_ms: None,
         lost_call: false,
         tries: 0,
         reached: false,
+        asks: own.is_some(),
+        kept: None,
         expires: now.plus_ms(CALLBACK_LIFE_MS),
     };
     let new = NewCallback {
@@ -191,7 +218,7 @@ pub async fn request(service: &Service, tenant: TenantId, request: Request) -> R
         did: request.did,
         cursor: run::start(&pinned.flow, &caller, &run::Env::default(), now).cursor,
     };
-    begin(service, tenant, service.fresh_input(), new, &pin).await?;
+    begin(service, tenant, service.fresh_input(), new, own.as_ref().unwrap_or(&pin)).await?;
     contacts::get(service, tenant, contact).await?.ok_or_else(|| ServiceError::not_found("the call back"))
 }
 
@@ -247,7 +274,9 @@ async fn merge_one(
             return Ok(());
         };
         let since = wait.entry.virtual_time();
-        for (at, event) in [(&from_at, Event::Merge { into }), (&into_at, Event::TakePlace { from, since })] {
+        let waited_ms = old.waited_ms(unit.now()).unwrap_or(0);
+        let take = Event::TakePlace { from, since, waited_ms };
+        for (at, event) in [(&from_at, Event::Merge { into }), (&into_at, take)] {
             match unit.step::<ContactMachine>(at, id, &ContactInput { event, setting: None }).await {
                 Ok(_) => {}
                 Err(RunError::Reject(_)) => return Ok(()),

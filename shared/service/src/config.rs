@@ -6,7 +6,6 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use crate::{Service, ServiceError};
 
@@ -132,24 +131,22 @@ pub async fn get<T: DeserializeOwned>(
 ///
 /// # Errors
 /// As [`get`].
-pub async fn cached<T: DeserializeOwned>(
+pub async fn cached<T: DeserializeOwned + Clone + Send + Sync + 'static>(
     service: &Service,
     tenant: TenantId,
     kind: Kind,
     name: &str,
 ) -> Result<Option<T>, ServiceError> {
-    let place = (tenant, kind.0.to_string(), name.to_string());
+    let place = (tenant, kind.0, name.to_string());
     let now = service.now();
-    let key = key(tenant, kind, name);
-    if let Some(value) = service.cache.document(&place, now) {
-        return Ok(Some(read(&key, &value)?));
+    if let Some(body) = service.cache.document(&place, now) {
+        return Ok(Some(body));
     }
-    let Some(found) = get::<Value>(service, tenant, kind, name).await? else {
-        return Ok(None);
-    };
-    let value = Arc::new(found.body);
-    service.cache.keep_document(place, value.clone(), now);
-    Ok(Some(read(&key, &value)?))
+    let found: Option<T> = get(service, tenant, kind, name).await?.map(|document| document.body);
+    if let Some(body) = &found {
+        service.cache.keep_document(place, body.clone(), now);
+    }
+    Ok(found)
 }
 
 /// Writes a document. `expected`: the version it must have (0: none yet); `None`: whatever is
@@ -289,7 +286,7 @@ async fn write(
         }
         match service.ports.store.commit(commit).await {
             Ok(()) => {
-                let place = (tenant, kind.0.to_string(), name.to_string());
+                let place = (tenant, kind.0, name.to_string());
                 service.cache.forget_document(&place);
                 return Ok(version);
             }

@@ -237,6 +237,7 @@ fn moves_flow(event: &Event) -> bool {
 
 /// Whether an event makes a node call somebody: the queue says how.
 fn dials(state: Option<&Contact>, event: &Event) -> bool {
-    let absent = state.is_some_and(|contact| contact.leg == PartyLeg::Absent);
+    let asked = |contact: &Contact| contact.order.as_ref().is_some_and(|order| order.kept.is_some());
+    let absent = state.is_some_and(|contact| contact.leg == PartyLeg::Absent || asked(contact));
     absent && matches!(event, Event::Offer { .. } | Event::Node { .. })
 }

@@ -135,9 +135,10 @@ async fn contact(service: &Service, tenant: TenantId, fact: &FactRow) -> Result<
             _ => return Ok(()),
         },
         "CallbackRequested" => {
-            if let ContactFact::CallbackRequested { number, queue, since, lost_call } = read(fact)? {
+            if let ContactFact::CallbackRequested { number, queue, since, entered, lost_call } = read(fact)? {
                 let (of, id, at) = (contact, fact_id(fact), fact.at);
-                callbacks::keep(service, tenant, Promise { of, id, at, number, queue, since, lost_call }).await?;
+                let promise = Promise { of, id, at, number, queue, since, entered, lost_call };
+                callbacks::keep(service, tenant, promise).await?;
             }
             return Ok(());
         }
@@ -194,7 +195,7 @@ fn opening(ending: &Ending) -> Opening {
     let about = category.as_deref().map(|name| format!(" · {name}")).unwrap_or_default();
     let kind = match ending.reason {
         _ if ending.voicemail => "Voicemail",
-        _ if ending.callback => "Callback",
+        _ if ending.callback || ending.reason == EndReason::NotReached => "Callback",
         EndReason::NodeLost | EndReason::Lost | EndReason::NodeDrained => "Lost call",
         _ if ending.abandoned_after_ms.is_some() => "Abandoned call",
         _ => "Call",

@@ -16,10 +16,12 @@ use hotline_routing::{Agent, AgentInput, AgentMachine, AgentState, Decision, Que
 use crate::config::{self, Did, Kind, SipUser};
 use crate::matching::{self, Claim, Terms};
 use crate::nodes::{self, PhoneNode};
-use crate::{Effects, Service, ServiceError, agent_key, agents, contact_key, contacts, lists, setting};
+use crate::{Effects, Service, ServiceError, agent_key, agents, contact_key, contacts, lists, setting, settings};
 
 /// How long a colleague's or supervisor's phone rings, milliseconds.
 const LEG_RING_MS: u32 = 20_000;
+/// How long a number outside rings, milliseconds.
+const OUTSIDE_RING_MS: u32 = 45_000;
 /// Characters of a reason at most.
 pub const REASON_CHARS: usize = 500;
 
@@ -96,7 +98,8 @@ async fn resolve(
                 Some(queue) => setting::queue(service, tenant, queue).await?.callback,
                 None => Default::default(),
             };
-            let number = queue.admit(number.expose()).map_err(|why| Invalid::one("to.number", why.remedy()))?;
+            let home = settings::of(service, tenant).await?.calls;
+            let number = queue.admit(&home, number.expose()).map_err(|why| Invalid::one("to.number", why.remedy()))?;
             let own: Option<Did> = config::cached(service, TenantId::PLATFORM, Kind::DID, number.as_str()).await?;
             if own.is_some() {
                 return Err(Invalid::one("to.number", "belongs to the hotline itself; give a queue instead").into());
@@ -179,8 +182,8 @@ async fn refer_target(
     Ok(user.parse().ok().map(To::Queue))
 }
 
-/// Asks a colleague for advice: the caller hears music meanwhile. A queue stands for the best of
-/// its free agents.
+/// Asks a colleague, or somebody outside, for advice: the caller hears music meanwhile. A queue stands
+/// for the best of its free agents.
 ///
 /// # Errors
 /// Every mistake in the target; `agent-not-available`, `nobody-free`, `not-talking`; faults.
@@ -198,10 +201,7 @@ pub async fn consult(
             TransferTarget::Queue { queue } => (best_of(service, tenant, &state, &queue).await?, Some(queue)),
             _ => return Err(ServiceError::not_found("the queue")),
         },
-        To::Number(_) => {
-            let said = "advice is asked of agents and queues; transfer the caller to a number instead";
-            return Err(Invalid::one("to.number", said).into());
-        }
+        To::Number(_) => return consult_outside(service, tenant, contact, &state, by, to).await,
     };
     let home = queue.clone().or(state.queue.clone());
     let wrap_up_ms = match &home {
@@ -210,6 +210,32 @@ pub async fn consult(
     };
     let seat = Seat { agent, queue, origin: OfferOrigin::Consulted, wrap_up_ms };
     join(service, tenant, contact, seat, move |leg| Event::Consult { leg, by }).await
+}
+
+/// Asks somebody outside for advice, whom the tenant may call.
+async fn consult_outside(
+    service: &Service,
+    tenant: TenantId,
+    contact: ContactId,
+    state: &Contact,
+    by: UserId,
+    to: To,
+) -> Result<Contact, ServiceError> {
+    let TransferTarget::Number { number } = resolve(service, tenant, state, to).await? else {
+        return Err(ServiceError::not_found("the number"));
+    };
+    let leg = NewLeg {
+        offer: OfferId::new(service.now(), service.ports.world.random()),
+        agent: AgentId::from_u128(0),
+        sip_user: String::new(),
+        phone_node: state.node,
+        phone_address: None,
+        ring_timeout_ms: OUTSIDE_RING_MS,
+        caller_label: matching::label(state, state.queue.as_ref().map_or("", Name::as_str)),
+        queue: state.queue.clone(),
+        number: Some(number),
+    };
+    act(service, tenant, contact, Event::Consult { leg, by }).await
 }
 
 /// The best free agent of a queue for a caller who does not wait there.
@@ -304,6 +330,7 @@ async fn join(
         let new = NewOffer { offer, contact, queue: queue.clone(), ring_timeout_ms: LEG_RING_MS, wrap_up_ms, origin };
         unit.step::<AgentMachine>(&agent_at, id, &AgentInput::Offer { offer: new }).await?;
         let leg = NewLeg {
+            number: None,
             offer,
             agent,
             sip_user: person.profile.sip_user.clone(),

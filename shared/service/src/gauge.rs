@@ -9,7 +9,9 @@ use hotline_base::{IndexRow, Name, TenantId, Timestamp};
 use hotline_ports::{Fault, Range};
 use hotline_routing::agent::{available_partition, staffed_partition};
 use hotline_routing::waiting::waiting_partition;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::future::Future;
 
 use crate::{Service, ServiceError, lists, setting};
 
@@ -30,7 +32,6 @@ const TURNS: &str = "gauge-turns";
 /// How long a queue was a moment ago.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Gauge {
-    at: Timestamp,
     /// Contacts that waited.
     pub(crate) waiting: u32,
     /// Agents at work for it.
@@ -55,22 +56,50 @@ impl Gauge {
 /// # Errors
 /// Faults of the store.
 pub(crate) async fn read(service: &Service, tenant: TenantId, queue: &Name) -> Result<Gauge, ServiceError> {
+    fresh(service, tenant, queue.as_str(), FRESH_MS, || count(service, tenant, queue)).await
+}
+
+/// A figure with the moment at which it was counted.
+#[derive(Serialize, Deserialize)]
+struct Dated<T> {
+    at: Timestamp,
+    of: T,
+}
+
+/// A figure that is counted anew when it is older than `fresh_ms` and nobody else is at it.
+///
+/// # Errors
+/// Faults of the store.
+pub(crate) async fn fresh<T, Counting>(
+    service: &Service,
+    tenant: TenantId,
+    sort: &str,
+    fresh_ms: i64,
+    count: impl FnOnce() -> Counting,
+) -> Result<T, ServiceError>
+where
+    T: Serialize + DeserializeOwned,
+    Counting: Future<Output = Result<T, ServiceError>>,
+{
     let (store, now) = (&service.ports.store, service.now());
-    let from = Some(queue.as_str());
-    let range = Range { tenant, partition: GAUGES, from, below: None, limit: 1, descending: false };
+    let range = Range { tenant, partition: GAUGES, from: Some(sort), below: None, limit: 1, descending: false };
     let rows = store.rows(range).await?;
-    let row = rows.first().filter(|row| row.sort == queue.as_str());
-    let old: Option<Gauge> = row.and_then(|row| serde_json::from_str(&row.body).ok());
-    if let Some(gauge) = old.as_ref().filter(|gauge| now.since_ms(gauge.at) < FRESH_MS) {
-        return Ok(gauge.clone());
-    }
-    let sort = format!("{queue}/{:015}", now.as_millis().div_euclid(FRESH_MS).max(0));
-    let turn = IndexRow { partition: TURNS.into(), sort, body: "{}".into() };
+    let row = rows.first().filter(|row| row.sort == sort);
+    let old: Option<Dated<T>> = row.and_then(|row| serde_json::from_str(&row.body).ok());
+    let old = match old {
+        Some(old) if now.since_ms(old.at) < fresh_ms => return Ok(old.of),
+        old => old,
+    };
+    let turn = format!("{sort}/{:015}", now.as_millis().div_euclid(fresh_ms).max(0));
+    let turn = IndexRow { partition: TURNS.into(), sort: turn, body: "{}".into() };
     let mine = store.put_row_new(tenant, turn, Some(now.plus_ms(3_600_000))).await?;
-    match old {
-        Some(gauge) if !mine => Ok(gauge),
-        _ => count(service, tenant, queue).await,
+    if let (Some(old), false) = (old, mine) {
+        return Ok(old.of);
     }
+    let counted = Dated { at: service.now(), of: count().await? };
+    let body = serde_json::to_string(&counted).map_err(|error| Fault::permanent("gauge", error))?;
+    store.put_row(tenant, IndexRow { partition: GAUGES.into(), sort: sort.into(), body }, None).await?;
+    Ok(counted.of)
 }
 
 async fn count(service: &Service, tenant: TenantId, queue: &Name) -> Result<Gauge, ServiceError> {
@@ -83,17 +112,12 @@ async fn count(service: &Service, tenant: TenantId, queue: &Name) -> Result<Gaug
     );
     let (waiting, free, staffed) = lists.await?;
     let long = |list: &Vec<String>| u32::try_from(list.len()).unwrap_or(u32::MAX);
-    let gauge = Gauge {
-        at: service.now(),
+    Ok(Gauge {
         waiting: long(&waiting),
         staffed: long(&staffed),
         free: long(&free),
         places: waiting.into_iter().step_by(EVERY).collect(),
-    };
-    let body = serde_json::to_string(&gauge).map_err(|error| Fault::permanent("gauge", error))?;
-    let row = IndexRow { partition: GAUGES.into(), sort: queue.to_string(), body };
-    service.ports.store.put_row(tenant, row, None).await?;
-    Ok(gauge)
+    })
 }
 
 async fn sorts(service: &Service, tenant: TenantId, partition: &str, parts: u8) -> Result<Vec<String>, ServiceError> {

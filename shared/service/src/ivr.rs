@@ -1,13 +1,14 @@
 //! A call's inputs from its node, and the answers.
 
 use hotline_base::{ContactId, IndexRow, TenantId};
-use hotline_contact::{Event, FlowPin, special_information};
+use hotline_contact::{CallLimit, Event, FlowPin, special_information};
 use hotline_ports::Range;
 use hotline_ports::runner::derived_input;
 use hotline_wire::node::{CallEvent, CallInput, Decision, EndCause, Prompt, Verb};
 
 use crate::config::{self, Did, Kind};
-use crate::{Service, ServiceError, contacts, nodes, setting, sounds};
+use crate::flood::{self, Arrival, Refusal};
+use crate::{Service, ServiceError, contacts, nodes, setting, settings, sounds};
 
 /// A hang-up that overtook its arrival is remembered so long, milliseconds.
 const TOMBSTONE_MS: i64 = 3_600_000;
@@ -18,7 +19,7 @@ const TOMBSTONE_MS: i64 = 3_600_000;
 /// # Errors
 /// Faults, after bounded retries; the node keeps the caller company and asks again.
 pub async fn handle(service: &Service, input: CallInput) -> Result<Decision, ServiceError> {
-    let CallInput { contact, tenant, node, seq, at, event } = input;
+    let CallInput { contact, tenant, node, seq, at, mut event } = input;
     let (tenant, arriving) = match (&event, tenant) {
         (CallEvent::Arrived { did, .. }, _) => match dialled(service, did).await? {
             Some((tenant, pin)) => (tenant, Some(pin)),
@@ -32,6 +33,18 @@ pub async fn handle(service: &Service, input: CallInput) -> Result<Decision, Ser
     };
     if tenant == TenantId::PLATFORM {
         return Ok(over(tenant));
+    }
+    if let CallEvent::Arrived { did, from, dialog, .. } = &mut event {
+        let home = settings::of(service, tenant).await?.calls;
+        // One person is one party, however the trunk writes the number.
+        if let Some(number) = home.party(from.expose()) {
+            *from = number.to_string().into();
+        }
+        let from = from.expose();
+        let arrival = Arrival { tenant, contact, node, did, from, dialog: dialog.as_ref() };
+        if let Some(refusal) = flood::admit(service, &arrival).await? {
+            return Ok(refused(tenant, refusal));
+        }
     }
     // A call back is dialled more than once, and each time the node counts anew.
     let told_at = at.as_millis().to_string();
@@ -92,9 +105,25 @@ async fn unknown_number(service: &Service) -> Result<Decision, ServiceError> {
     Ok(Decision {
         tenant: TenantId::PLATFORM,
         label: "1:unknown-number".into(),
-        script: Some(vec![Verb::Reject { status: 404, prompts }]),
+        script: Some(vec![Verb::Reject { status: 404, prompts, retry_after_s: None }]),
         fallback: None,
     })
+}
+
+/// What the caller's trunk is told. Not 503: a trunk that believes it would keep the calls of every
+/// other tenant away as well (RFC 3261 §21.5.4).
+fn refused(tenant: TenantId, refusal: Refusal) -> Decision {
+    let status = match refusal.limit {
+        CallLimit::CallerAtOnce | CallLimit::CallerPerMinute => 486,
+        CallLimit::TenantAtOnce => 480,
+    };
+    let retry_after_s = Some(refusal.retry_after_s);
+    Decision {
+        tenant,
+        label: "1:refused".into(),
+        script: Some(vec![Verb::Reject { status, prompts: Vec::new(), retry_after_s }]),
+        fallback: None,
+    }
 }
 
 /// The tenant of a contact whose node does not know it yet. A hang-up of one that is not here

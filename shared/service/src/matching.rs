@@ -251,13 +251,13 @@ async fn turn(service: &Service, tenant: TenantId, contact: &Contact, phone: Nod
         }
     };
     if let Some(until) = callbacks::opens(service, tenant, &order.queue).await? {
-        return step(Event::Postpone { until }, "postpone").await;
+        return step(Event::Postpone { until, closed: true }, "postpone").await;
     }
     let mut takers = nodes::Takers::find(service).await?;
     let Some(node) = takers.prefer(phone) else {
         // No node can call now; the next look is soon.
         let until = service.now().plus_ms(NO_NODE_MS);
-        return step(Event::Postpone { until }, "postpone").await;
+        return step(Event::Postpone { until, closed: false }, "postpone").await;
     };
     let config = setting::queue(service, tenant, &order.queue).await?;
     match config.callback.first {

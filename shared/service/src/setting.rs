@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::config::{self, Kind, VipList};
 use crate::flows::{FlowDoc, FlowVersion, version_name};
-use crate::{Service, ServiceError, contacts};
+use crate::{Service, ServiceError, contacts, settings};
 
 /// Queues that one contact may get to: those of its flow and those that they overflow to.
 const MAX_QUEUES: usize = 64;
@@ -107,6 +107,7 @@ pub(crate) async fn build(
         last_agent: None,
         position: None,
         callback: None,
+        home: settings::of(service, tenant).await?.calls,
         refer: None,
         fresh: service.ports.world.random(),
     })

@@ -219,6 +219,12 @@ fn call(contact: ContactId, facts: &[FactRow], wraps: &BTreeMap<(AgentId, Contac
                 let seen = Seen::Cut { wait_ms: 0 };
                 open = Some((Visit { queue, at: fact.at, kept_ms, credit_ms, seen }, since));
             }
+            ContactFact::PlaceTaken { waited_ms, .. } => {
+                if let Some((visit, since)) = &mut open {
+                    visit.kept_ms += waited_ms.max(0);
+                    *since = since.plus_ms(-waited_ms.max(0));
+                }
+            }
             ContactFact::QueueLeft { wait_ms, why, .. } => {
                 let seen = match why {
                     LeftQueue::Overflowed => Seen::Overflowed { wait_ms },

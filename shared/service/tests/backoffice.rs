@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{AGENT, DID, NODE, TENANT, World, name};
+use common::{AGENT, DID, NODE, PATIENT, TENANT, World, name};
 use futures::executor::block_on;
 use hotline_base::{RecordingId, TenantId, Timestamp};
 use hotline_contact::{RecordingKind, RecordingStatus};
@@ -16,22 +16,6 @@ use hotline_wire::recording::{
 };
 use serde_json::json;
 use sha2::{Digest, Sha256};
-
-const PATIENT: &str = "\
-flow: patient
-languages: [en]
-start: wait
-prompts:
-  bye: {en: Goodbye.}
-steps:
-  wait:
-    queue: technical
-    max_wait: 5m
-    on_max_wait: bye
-    then: bye
-  bye:
-    hangup: bye
-";
 
 fn sha(bytes: impl AsRef<[u8]>) -> String {
     hex::encode(Sha256::digest(bytes))

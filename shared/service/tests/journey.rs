@@ -280,7 +280,7 @@ fn a_node_that_dies_frees_the_agent_and_promises_a_call_back() {
 fn an_unknown_number_is_told_so() {
     let mut world = World::new(PATIENT);
     let (mut call, decision) = world.call_to("+8610999");
-    let Some([Verb::Reject { status: 404, prompts }]) = decision.script.as_deref() else { panic!("{decision:?}") };
+    let Some([Verb::Reject { status: 404, prompts, .. }]) = decision.script.as_deref() else { panic!("{decision:?}") };
     assert_eq!(prompts.len(), 4, "three tones and the announcement");
     let over = CallEvent::CallEnded { cause: EndCause::Script, quality: None };
     assert_eq!(world.send(&mut call, over).script, None);

@@ -105,4 +105,6 @@ pub enum DialFailure {
     Forbidden,
     /// No trunk took the call.
     Unreachable,
+    /// Answered, but nobody confirmed to be there: a machine, perhaps. Nodes never say so.
+    Unconfirmed,
 }

@@ -252,6 +252,9 @@ pub enum Verb {
         /// Early media.
         #[serde(default)]
         prompts: Vec<Prompt>,
+        /// Told in Retry-After (RFC 3261 §20.33), seconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_after_s: Option<u32>,
     },
     /// Plays prompts one after the other.
     Play {
@@ -349,6 +352,10 @@ pub struct RingAgent {
     /// takes it without ringing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<DialogRef>,
+    /// Somebody outside instead of an agent: a number in E.164 for the outbound trunk. `agent`,
+    /// `sip_user` and `phone_node` say nothing then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<Redacted<String>>,
 }
 
 /// A sound.

@@ -1,8 +1,13 @@
 //! The hour without the rest of Hotline: `hour CALLS`, a burst alone: `hour 4000 agents 2000 per-s 6
-//! burst 60 burst-at 30`, and what single operations cost: `hour costs`.
+//! burst 60 burst-at 30`, beside a flood of
+//! one caller or of another tenant for a minute: `hour 1000 caller-flood 50`, `tenant-flood 50`; and what single operations cost: `hour costs`.
 
-use hotline_sim::hour::{HourPlan, costs, run_hour};
+use hotline_sim::hour::{Flood, HourPlan, Whose, costs, run_hour};
 use std::time::Instant;
+
+fn flood(whose: Whose, per_s: u64) -> Option<Flood> {
+    Some(Flood { whose, per_s, at_s: 60, for_s: 60 })
+}
 
 fn main() -> std::process::ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -25,6 +30,8 @@ fn main() -> std::process::ExitCode {
             ("agents", Ok(agents)) => plan.agents = agents,
             ("per-s", Ok(rate)) => plan.per_s = rate as f64,
             ("burst", Ok(rate)) => plan.burst_per_s = rate as f64,
+            ("caller-flood", Ok(per_s)) => plan.flood = flood(Whose::OneCaller, per_s),
+            ("tenant-flood", Ok(per_s)) => plan.flood = flood(Whose::OtherTenant, per_s),
             _ => {}
         }
     }

@@ -3,7 +3,8 @@
 //! between their look and their claim, and a node that loses its calls.
 //!
 //! A world is a state; each thing that could happen next is an edge; states that were seen before
-//! are not entered again. What must hold is checked in every state, and what must hold once nothing
+//! are not entered again. What only counts (commands, scripts, conversations so far) and which fresh
+//! id an offer has make no difference between states. What must hold is checked in every state, and what must hold once nothing
 //! is under way any more is checked where only timers are left.
 
 mod check;
@@ -88,14 +89,21 @@ impl Size {
         Self { hang_ups: 0, repeats: 1, ..Self::two_of_each() }
     }
 
+    /// Two of each, and one agent's phone and console fall silent at any moment. Small enough to be
+    /// explored whole.
+    pub fn two_of_each_lapsing() -> Self {
+        Self { hang_ups: 0, deaths: 0, lapses: 1, ..Self::two_of_each() }
+    }
+
     /// The worlds of a full exploration, with their names.
-    pub fn all() -> [(&'static str, Size); 5] {
+    pub fn all() -> [(&'static str, Size); 6] {
         [
             ("one call, one agent", Self::smallest()),
             ("two calls, one agent", Self::two_calls()),
             ("one call, two agents", Self::two_agents()),
             ("two calls, two agents", Self::two_of_each()),
             ("the same with repeats", Self::two_of_each_twice()),
+            ("the same with a lapse", Self::two_of_each_lapsing()),
         ]
     }
 }

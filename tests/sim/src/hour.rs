@@ -8,12 +8,14 @@
 mod calls;
 mod clock;
 mod cost;
+mod flood;
 mod ports;
 pub mod prices;
 mod report;
 mod store;
 
 pub use cost::{Costs, costs};
+pub use flood::{Flood, FloodCounts, Whose};
 pub use report::HourReport;
 pub use store::{CountingStore, Heat, Units};
 
@@ -22,6 +24,7 @@ use hotline_ports::{FactRow, World as _};
 use hotline_routing::QueueConfig;
 use hotline_routing::agent::{AgentProfile, Capacity, Membership, Requested};
 use hotline_service::config::{self, Did, Kind};
+use hotline_service::settings::{self, CallLimits, Settings};
 use hotline_service::{Service, ServiceError, agents, directory, facts, flows, ivr, nodes, outbox, thresholds, timers};
 use hotline_wire::node::{CallInput, Decision, DirectoryInput, NodeAction};
 use std::cmp::Reverse;
@@ -67,12 +70,22 @@ pub struct HourPlan {
     pub burst_at_s: u64,
     /// Decides talk times, patience and everything else that varies.
     pub seed: u64,
+    /// Beside all this.
+    pub flood: Option<Flood>,
 }
 
 impl HourPlan {
     /// 100,000 calls, 10,000 agents, 28 calls a second and a minute of 300.
     pub fn full() -> Self {
-        Self { calls: 100_000, agents: 10_000, per_s: 28.0, burst_per_s: 300.0, burst_at_s: 1_200, seed: 1 }
+        Self {
+            calls: 100_000,
+            agents: 10_000,
+            per_s: 28.0,
+            burst_per_s: 300.0,
+            burst_at_s: 1_200,
+            seed: 1,
+            flood: None,
+        }
     }
 
     /// The same hour with so many calls; everything else in proportion.
@@ -137,6 +150,7 @@ pub(crate) enum Function {
 #[derive(Debug)]
 pub(crate) enum Happening {
     Dials(u64),
+    Floods(u64),
     AgentComes(u64),
     Command(ContactId, Box<NodeAction>),
     Message(String),
@@ -274,8 +288,14 @@ impl Hour {
                 let number = format!("{DID}{}", &queue[..1]);
                 config::put(&service, TenantId::PLATFORM, Kind::DID, &number, &did, None, "hour").await?;
             }
+            let limits = CallLimits { calls_at_once: 100_000, ..CallLimits::default() };
+            let settings = Settings { limits, ..Settings::default() };
+            settings::put(&service, TENANT, &settings, None, "hour").await?;
             for n in 0..plan.agents {
                 agents::configure(&service, TENANT, profile(n, &plan)).await?;
+            }
+            if plan.flood.is_some_and(|flood| flood.whose == Whose::OtherTenant) {
+                flood::fill(&service).await?;
             }
             Ok::<_, ServiceError>(())
         };
@@ -303,6 +323,12 @@ impl Hour {
         let plan = self.plan;
         for (n, ms) in plan.arrivals(&mut self.rng).into_iter().enumerate() {
             self.at(start.plus_ms(ms), Happening::Dials(n as u64));
+        }
+        if let Some(flood) = plan.flood {
+            let first = start.plus_ms(MORNING_MS + flood.at_s as i64 * 1_000);
+            for n in 0..flood.calls() {
+                self.at(first.plus_ms((n * 1_000 / flood.per_s.max(1)) as i64), Happening::Floods(n));
+            }
         }
         for n in 0..plan.nodes() {
             self.after(n as i64 * 97, Happening::Alive(n));
@@ -485,7 +511,9 @@ impl Hour {
             self.at(at, happening);
         }
         for fact in self.store.take_stream() {
-            self.counts.fact(&fact);
+            if self.plan.flood.is_none() || !flood::is_flood(&fact.subject.id) {
+                self.counts.fact(&fact);
+            }
             let subject = fact.subject.clone();
             let under_way = self.stream.contains_key(&subject);
             self.stream.entry(subject.clone()).or_default().push_back(fact);

@@ -149,6 +149,9 @@ pub const QUEUES: [&str; 3] = ["technical", "billing", "general"];
 /// The flow that every tenant publishes.
 pub const FLOW: &str = include_str!("world.flow.yaml");
 
+/// What a party goes through that one of the queues calls back.
+pub const CALLED_BACK: &str = include_str!("called_back.flow.yaml");
+
 fn number(rng: &mut Rng) -> String {
     // A few numbers come back, some are withheld.
     match rng.below(10) {

@@ -1,6 +1,6 @@
 //! A small hour, and what single operations cost beside many others.
 
-use hotline_sim::hour::{HourPlan, costs, run_hour};
+use hotline_sim::hour::{Flood, HourPlan, Whose, costs, run_hour};
 
 #[test]
 fn a_small_hour_loses_no_call() {
@@ -17,11 +17,31 @@ fn a_small_hour_loses_no_call() {
 /// the same heads.
 #[test]
 fn a_burst_does_not_make_matchers_collide() {
-    let plan = HourPlan { calls: 300, agents: 300, per_s: 2.0, burst_per_s: 50.0, burst_at_s: 2, seed: 1 };
+    let plan = HourPlan { calls: 300, agents: 300, per_s: 2.0, burst_per_s: 50.0, burst_at_s: 2, seed: 1, flood: None };
     let report = run_hour(plan, &|_| {}).unwrap();
     assert_eq!((report.lost, report.failed), (0, 0), "{report}");
     let claims = report.refused.iter().find(|(what, _)| what == "agent and contact").map_or(0, |(_, n)| *n);
     assert!(claims * 20 < report.offers, "{report}");
+}
+
+/// Nobody else waits longer, and no call of theirs is lost.
+#[test]
+fn a_flood_of_one_caller_or_of_another_tenant_delays_nobody() {
+    let plan = HourPlan { calls: 200, agents: 60, per_s: 1.0, burst_per_s: 1.0, burst_at_s: 10, seed: 3, flood: None };
+    let calm = run_hour(plan, &|_| {}).unwrap();
+    for whose in [Whose::OneCaller, Whose::OtherTenant] {
+        let flood = Flood { whose, per_s: 20, at_s: 60, for_s: 60 };
+        let report = run_hour(HourPlan { flood: Some(flood), ..plan }, &|_| {}).unwrap();
+        assert_eq!((report.calls, report.lost, report.failed), (200, 0, 0), "{report}");
+        assert_eq!(report.flood.came, 1_200, "{report}");
+        assert_eq!(report.flood.let_in + report.flood.refused, 1_200, "{report}");
+        // Ten a minute at most, in two or three minutes of the clock; fifty at once, counted every
+        // two seconds, in rounds of half a minute.
+        let most = if whose == Whose::OneCaller { 30 } else { 300 };
+        assert!((1..=most).contains(&report.flood.let_in), "{report}");
+        assert!(report.service_level_pct + 2.0 >= calm.service_level_pct, "{report}\n{calm}");
+        assert!(report.waits_ms[2] <= calm.waits_ms[2] + 3_000, "{report}\n{calm}");
+    }
 }
 
 /// Beyond some hundreds of others nothing is read that was not read before.

@@ -133,7 +133,7 @@ impl State {
                         let script = self.script(input, &rule.action, index);
                         (label, Some(script))
                     }
-                    None => ("unknown-number".into(), Some(vec![Verb::Reject { status: 404, prompts: Vec::new() }])),
+                    None => ("unknown-number".into(), Some(vec![Verb::Reject { status: 404, prompts: Vec::new(), retry_after_s: None }])),
                 }
             }
             CallEvent::ScriptEnded { label, result } => {
@@ -210,7 +210,7 @@ impl State {
                 vec![Verb::Answer, Verb::Hold { music: music.clone(), announce: Vec::new(), keys: String::new() }]
             }
             Action::Reject { status, prompt } => {
-                vec![Verb::Reject { status: *status, prompts: prompt.iter().cloned().collect() }]
+                vec![Verb::Reject { status: *status, prompts: prompt.iter().cloned().collect(), retry_after_s: None }]
             }
             Action::Hangup => vec![Verb::Hangup],
         }
@@ -230,6 +230,7 @@ impl State {
             phone_address: None,
             arrange: None,
             replaces: None,
+            number: None,
         }
     }
 

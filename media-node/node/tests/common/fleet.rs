@@ -267,6 +267,7 @@ pub fn ring(n: u128, user: &str, at: &Member) -> RingAgent {
         phone_address: Some(at.running.sip.to_string()),
         arrange: None,
         replaces: None,
+        number: None,
     }
 }
 

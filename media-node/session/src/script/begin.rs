@@ -29,17 +29,17 @@ impl Session {
                 self.end(EndCause::Script, None);
                 Step::Stop
             }
-            Verb::Reject { status, prompts } => {
-                let status = (*status).clamp(400, 699);
+            Verb::Reject { status, prompts, retry_after_s } => {
+                let (status, retry_after_s) = ((*status).clamp(400, 699), *retry_after_s);
                 if prompts.is_empty() || self.caller.description.is_none() {
-                    self.refuse(status);
+                    self.refuse(status, retry_after_s);
                     return Step::Stop;
                 }
                 match self.play_prompts(prompts, running) {
                     Ok(token) => Step::Wait(State::Playing { token }),
                     Err(Some(wait)) => wait,
                     Err(None) => {
-                        self.refuse(status);
+                        self.refuse(status, retry_after_s);
                         Step::Stop
                     }
                 }
@@ -82,12 +82,13 @@ impl Session {
     }
 
     /// The final refusal, where that is still possible; else the call ends with BYE.
-    pub(super) fn refuse(&mut self, status: u16) {
+    pub(super) fn refuse(&mut self, status: u16, retry_after_s: Option<u32>) {
         if self.caller.state == CallerState::Answered {
             self.end(EndCause::Script, None);
         } else {
             if let Some(call) = self.caller.call {
-                self.sip(Command::Refuse { call, status, headers: Vec::new() });
+                let headers = retry_after_s.map(|seconds| ("Retry-After".into(), seconds.to_string()));
+                self.sip(Command::Refuse { call, status, headers: headers.into_iter().collect() });
             }
             self.caller_gone(EndCause::Script);
         }

@@ -216,9 +216,9 @@ impl Session {
         let now = self.now;
         match self.state() {
             Some(State::Playing { token }) if *token == ended_token => {
-                if let Verb::Reject { status, .. } = verb {
+                if let Verb::Reject { status, retry_after_s, .. } = verb {
                     self.script = None;
-                    self.refuse(status.clamp(400, 699));
+                    self.refuse(status.clamp(400, 699), retry_after_s);
                 } else {
                     let result = self.script.as_mut().map_or(VerbResult::Done, ended);
                     self.verb_ended(result);

@@ -241,3 +241,22 @@ fn a_recording_is_paused_and_resumed() {
     w.command("another", NodeAction::PauseRecording { recording: RecordingId::from_u128(77), paused: true });
     expect(&w, "pause\n pause recording true\nresume\n pause recording false\nanother");
 }
+
+#[test]
+fn somebody_outside_is_asked_for_advice_by_number_and_keeps_the_caller() {
+    let mut w = talking();
+    let number = Some("+4930123456".to_string().into());
+    let asked = RingAgent { number, ..joining(2, picture(true, &[(1, Talks), (2, Talks)])) };
+    w.command("consult", NodeAction::Ring(asked));
+    w.answered(3, 8);
+    w.decide("consult", None);
+    assert_eq!(w.dialled, ["+4930123456"], "through a gateway, not to a phone");
+    w.command("hand over", arrange(picture(false, &[(2, Talks)])));
+    w.command("release 1", NodeAction::ReleaseAgent { offer: offer_id(1) });
+    w.decide("handed over", None);
+    let ladder = w.ladder();
+    let end = ladder.split("hand over").nth(1).unwrap_or_default();
+    assert!(end.contains("bridge 1 3"), "{ladder}");
+    w.bye(3);
+    assert!(w.ladder().contains("agent 2 ended"), "{}", w.ladder());
+}

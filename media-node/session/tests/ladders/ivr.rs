@@ -105,7 +105,8 @@ fn a_secret_input_is_masked_while_it_lasts() {
 #[test]
 fn a_refusal_speaks_before_it_refuses() {
     let mut w = World::new();
-    w.decide("unknown", Some(vec![Verb::Reject { status: 404, prompts: vec![tone(950), audio("unknown")] }]));
+    let prompts = vec![tone(950), audio("unknown")];
+    w.decide("unknown", Some(vec![Verb::Reject { status: 404, prompts, retry_after_s: None }]));
     w.played();
     w.pass(300);
     expect(
@@ -126,8 +127,8 @@ played
     );
 
     let mut w = World::new();
-    w.decide("busy", Some(vec![Verb::Reject { status: 486, prompts: vec![] }]));
-    assert!(w.ladder().ends_with("    486\n    ask 2: call ended: Script"), "{}", w.ladder());
+    w.decide("busy", Some(vec![Verb::Reject { status: 486, prompts: vec![], retry_after_s: Some(30) }]));
+    assert!(w.ladder().ends_with("    486 Retry-After: 30\n    ask 2: call ended: Script"), "{}", w.ladder());
 }
 
 #[test]

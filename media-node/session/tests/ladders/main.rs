@@ -49,6 +49,8 @@ struct World {
     next_media: u64,
     next_call: u64,
     commands: u128,
+    /// Addresses and numbers that were dialled.
+    dialled: Vec<String>,
     /// Nobody can be dialled.
     no_route: bool,
     /// Ways to whoever is dialled.
@@ -123,6 +125,7 @@ fn ring(n: u128) -> RingAgent {
         phone_address: None,
         arrange: None,
         replaces: None,
+        number: None,
     }
 }
 
@@ -189,6 +192,7 @@ impl World {
             next_media: 1,
             next_call: 2,
             commands: 0,
+            dialled: Vec::new(),
             no_route: false,
             gateways: 1,
             offers: OfferedSecurity::Plain,
@@ -354,7 +358,10 @@ impl World {
                     let replaces = match target {
                         Target::Agent { replaces, .. } => replaces,
                         Target::Dialog(dialog) => Some(dialog),
-                        Target::Address(_) => None,
+                        Target::Address(address) => {
+                            self.dialled.push(address);
+                            None
+                        }
                     };
                     let dialed = Dialed { replaces, ..self.dialed() };
                     self.session.dialed(now, leg, Ok(dialed));
@@ -452,7 +459,10 @@ fn sip_line(command: &Command) -> String {
     let line = match command {
         Command::Progress { status, sdp, .. } => format!("{status}{}", has(sdp)),
         Command::Answer { sdp, .. } => format!("200{}", sdp_line(sdp)),
-        Command::Refuse { status, .. } => format!("{status}"),
+        Command::Refuse { status, headers, .. } => {
+            let headers: Vec<String> = headers.iter().map(|(name, value)| format!(" {name}: {value}")).collect();
+            format!("{status}{}", headers.concat())
+        }
         Command::Invite { call, sdp, from, headers, .. } => {
             let headers: Vec<String> = headers.iter().map(|(name, value)| format!(" {name}: {value}")).collect();
             format!("call {}: INVITE {from}{}{}", call.0, has(sdp), headers.concat())

@@ -186,7 +186,12 @@ async fn queue(call: &Call<'_>, queue: QueueConfig) -> Result<Value, Failure> {
     queues.insert(queue.name.clone(), queue.overflow_queues());
     // Skills need no declaration: agents have what administrators give them.
     let found = queue.validate(&Known { skills: None, queues: Some(queues) });
-    let errors: Vec<FieldError> = found.into_iter().map(|e| FieldError::new(e.field, e.message)).collect();
+    let mut errors: Vec<FieldError> = found.into_iter().map(|e| FieldError::new(e.field, e.message)).collect();
+    if let Some(flow) = &queue.callback.flow
+        && config::get::<FlowDoc>(call.service, call.tenant(), Kind::FLOW, flow.as_str()).await?.is_none()
+    {
+        errors.push(FieldError::new("callback.flow", format!("there is no flow {flow}; publish it first")));
+    }
     if errors.is_empty() { Ok(serde_json::to_value(queue)?) } else { Err(Problem::invalid(&errors).into()) }
 }
 

@@ -1,11 +1,11 @@
 //! Contacts, their journeys, decisions and recordings.
 
 use hotline_base::{ContactId, RecordingId};
-use hotline_contact::{CONTACTS_PARTITION, Contact, ContactListing, RecordingStatus, party_partition};
+use hotline_contact::{CONTACTS_PARTITION, Contact, ContactListing, Phase, RecordingStatus, party_partition};
 use hotline_ports::{Bucket, Range};
 use hotline_routing::explain::explain;
 use hotline_routing::select::Record;
-use hotline_service::{audit, contacts, matching, recording};
+use hotline_service::{audit, contacts, matching, recording, settings};
 use hotline_ticket::ticket_of;
 use hotline_wire::api::{RecordingLink, Role};
 use hotline_wire::problem::{ErrorKind, Problem};
@@ -34,6 +34,18 @@ async fn contact(call: &Call<'_>) -> Result<Contact, Failure> {
     found.filter(visible).ok_or_else(|| Problem::not_found("contact").into())
 }
 
+/// Everybody on a call or rung for it: agents, and numbers outside.
+fn on_call(contact: &Contact) -> Vec<Value> {
+    let agents = contact.holders().into_iter().map(|(offer, agent)| json!({"offer": offer, "agent": agent}));
+    let others = match &contact.phase {
+        Phase::Talking { others, .. } => others.as_slice(),
+        _ => &[],
+    };
+    let outside =
+        others.iter().filter_map(|leg| Some(json!({"offer": leg.offer.offer, "number": leg.outside.as_ref()?})));
+    agents.chain(outside).collect()
+}
+
 pub(super) fn view(contact: &Contact) -> Result<Value, Failure> {
     let mut body = serde_json::to_value(contact.listing())?;
     let more = json!({
@@ -46,7 +58,7 @@ pub(super) fn view(contact: &Contact) -> Result<Value, Failure> {
         "voicemail": contact.voicemail,
         "callback": contact.callback,
         "survey": contact.survey,
-        "on_call": contact.holders().iter().map(|(offer, agent)| json!({"offer": offer, "agent": agent})).collect::<Vec<_>>(),
+        "on_call": on_call(contact),
         "transfers": contact.transfers,
         "callback_of": contact.order.as_ref().and_then(|order| order.of),
         "ticket": ticket_of(contact.order.as_ref().and_then(|order| order.of).unwrap_or(contact.id)),
@@ -72,7 +84,9 @@ pub async fn list(call: &Call<'_>) -> Result<Reply, Failure> {
         }
         Some(party) if party.len() > 60 => Err(Problem::field("party", "at most 60 characters").into()),
         Some(party) => {
-            let partition = party_partition(party);
+            let home = settings::of(call.service, tenant).await?.calls;
+            let number = home.party(party).map_or_else(|| party.to_string(), |number| number.to_string());
+            let partition = party_partition(&number);
             let rows = contacts::list(call.service, tenant, &partition, below, limit).await?;
             let mut items = Vec::new();
             for row in rows {

@@ -10,6 +10,7 @@ mod flows;
 mod prompts;
 mod reports;
 mod session;
+mod settings;
 mod tickets;
 mod trace;
 pub(crate) mod wav;
@@ -82,6 +83,9 @@ pub async fn dispatch(call: &Call<'_>, op: Op) -> Result<Reply, Failure> {
         Op::ExplainTicket => tickets::explain(call).await,
         Op::TicketHistory => tickets::history(call).await,
         Op::Summary => reports::summary(call).await,
+        Op::GetSettings => settings::get(call).await,
+        Op::PutSettings => settings::put(call).await,
+        Op::ListFloods => settings::floods(call).await,
         Op::AgentReport => reports::agents(call).await,
     }
 }

@@ -1,8 +1,9 @@
 //! Tickets.
 
-use hotline_base::{AgentId, ContactId, FieldError, Lang, Name, Redacted, TicketId};
+use hotline_base::{AgentId, ContactId, E164, FieldError, Lang, Name, Redacted, TicketId};
 use hotline_ports::Range;
-use hotline_service::{agents, contacts, desk, ticket_key, tickets};
+use hotline_routing::callback::Home;
+use hotline_service::{agents, contacts, desk, settings, ticket_key, tickets};
 use hotline_sla::Priority;
 use hotline_ticket::{Action, Opening, Requester, Status, Summary, Ticket, TicketType, partition, ticket_of};
 use hotline_wire::problem::Problem;
@@ -43,7 +44,13 @@ fn versioned(ticket: &Ticket, version: u64, status: u16) -> Result<Reply, Failur
 }
 
 pub async fn create(call: &Call<'_>) -> Result<Reply, Failure> {
-    let new: NewTicket = call.body()?;
+    let mut new: NewTicket = call.body()?;
+    let home = settings::of(call.service, call.tenant()).await?.calls;
+    if let Some(number) = new.requester.number.as_mut()
+        && let Some(party) = home.party(number.expose())
+    {
+        *number = party.to_string().into();
+    }
     let now = call.service.now();
     let input = call.input();
     if let Some(owner) = new.owner {
@@ -132,7 +139,7 @@ pub async fn history(call: &Call<'_>) -> Result<Reply, Failure> {
 }
 
 /// Which list a request asks for, and whether it runs from new to old.
-fn listed(call: &Call<'_>) -> Result<(String, bool), Failure> {
+fn listed(call: &Call<'_>, home: &Home) -> Result<(String, bool), Failure> {
     const FILTERS: [&str; 6] = ["status", "priority", "owner", "queue", "requester", "contact"];
     let given: Vec<&str> = FILTERS.into_iter().filter(|name| call.query(name).is_some()).collect();
     if given.len() > 1 {
@@ -157,14 +164,19 @@ fn listed(call: &Call<'_>) -> Result<(String, bool), Failure> {
         "owner" if text == "me" => Ok((partition::owner(call.who.agent()), false)),
         "owner" => Ok((partition::owner(text.parse().map_err(|_| wrong("not an agent's id; or write me"))?), false)),
         "queue" => Ok((partition::queue(&text.parse().map_err(|_| wrong("not a queue's name"))?), false)),
-        "requester" => Ok((partition::requester(text).ok_or_else(|| wrong("not a number"))?, true)),
+        "requester" => Ok((
+            partition::requester(home.party(text).as_ref().map_or(text, E164::as_str))
+                .ok_or_else(|| wrong("not a number"))?,
+            true,
+        )),
         _ => Ok((partition::contact(text.parse().map_err(|_| wrong("not a contact's id"))?), false)),
     }
 }
 
 pub async fn list(call: &Call<'_>) -> Result<Reply, Failure> {
     let page = call.page()?;
-    let (partition, descending) = listed(call)?;
+    let home = settings::of(call.service, call.tenant()).await?.calls;
+    let (partition, descending) = listed(call, &home)?;
     let from = page.after.as_ref().map(|after| format!("{after}\u{1}"));
     let (from, below) = if descending { (None, page.after.as_deref()) } else { (from.as_deref(), None) };
     let range = Range { tenant: call.tenant(), partition: &partition, from, below, limit: page.limit + 1, descending };

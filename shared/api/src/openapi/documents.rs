@@ -60,7 +60,7 @@ pub(super) fn documents() -> Vec<(&'static str, Value)> {
                     (
                         "callback?",
                         "object",
-                        "How people are called back: first (agent or party), attempts, retry_after_ms, ring_timeout_ms, hours (a calendar), allowed and forbidden prefixes.",
+                        "How people are called back: first (agent or party), attempts, retry_after_ms, ring_timeout_ms, hours (a calendar), flow (with the party first: asked whether it is there), allowed and forbidden prefixes.",
                     ),
                     ("next_tier?", "string", "The queue of the next line of support."),
                     ("shards?", "integer", "Parts of its lists, 1 to 16: several above 100 calls/s; never lowered."),
@@ -101,6 +101,39 @@ pub(super) fn documents() -> Vec<(&'static str, Value)> {
             object(
                 "Numbers that flows treat with preference.",
                 &[("name?", "string", "As in the path."), ("numbers", "texts", "E.164.")],
+            ),
+        ),
+        (
+            "Settings",
+            object(
+                "What a tenant sets for itself as a whole; every field has a default.",
+                &[
+                    (
+                        "calls?",
+                        "object",
+                        "country (ISO 3166-1, such as CN: national numbers are read as its), allowed and forbidden prefixes of numbers that may be called.",
+                    ),
+                    (
+                        "limits?",
+                        "object",
+                        "per_caller and anonymous (at_once, per_minute), calls_at_once of the tenant, exempt_lists (VIP lists).",
+                    ),
+                ],
+            ),
+        ),
+        (
+            "Flood",
+            object(
+                "A caller whose calls were not let in within a minute.",
+                &[
+                    ("at", "ms", "The last refusal of the minute."),
+                    ("call", "string", "The call that it was."),
+                    ("did", "string", "The dialled number."),
+                    ("from", "string", "The caller's number; empty where withheld."),
+                    ("counted_as", "string", "The number, or where an anonymous call came from."),
+                    ("limit", "string", "caller-at-once, caller-per-minute or tenant-at-once."),
+                    ("most", "integer", "What that limit is."),
+                ],
             ),
         ),
         (
@@ -247,7 +280,11 @@ pub(super) fn documents() -> Vec<(&'static str, Value)> {
                         ("interactions", "list", "Conversations: offer, agent, queue, talk_ms."),
                         ("recordings", "list", "recording, kind, agent, status."),
                         ("survey?", "integer", "The caller's score."),
-                        ("on_call", "list", "Everybody on the call or rung for it: offer, agent."),
+                        (
+                            "on_call",
+                            "list",
+                            "Everybody on the call or rung for it: offer, and agent or the number of somebody outside.",
+                        ),
                         ("transfers", "integer", "Transfers so far."),
                         ("callback_of?", "string", "The contact that this call back was promised to."),
                         ("ticket", "string", "The id of its ticket, which is opened at its end."),
@@ -440,6 +477,8 @@ pub(super) fn documents() -> Vec<(&'static str, Value)> {
                     ("interval_ms", "integer", "Width of the intervals."),
                     ("contacts", "integer", "Contacts that came."),
                     ("ended", "integer", "Contacts that are over."),
+                    ("refused_by_caller", "integer", "Calls not let in: too many of one caller."),
+                    ("refused_by_tenant", "integer", "Calls not let in: too many of the tenant."),
                     ("contacts_answered", "integer", "Contacts that spoke to an agent."),
                     (
                         "total",

@@ -2,6 +2,7 @@
 //! document and the authorisation matrix all come from it.
 
 mod decisions;
+mod settings;
 mod table;
 
 pub use table::routes;
@@ -136,6 +137,9 @@ pub enum Op {
     Summary,
     AgentReport,
     CreateWsTicket,
+    GetSettings,
+    PutSettings,
+    ListFloods,
 }
 
 /// Kinds of documents that tenants configure by name.

@@ -7,7 +7,7 @@ use super::Access::{self, Public, Roles, SignedIn};
 use super::{Body, Config, Op, Route};
 
 /// Everybody who belongs to a tenant.
-const TENANT: Access = Roles(&[Agent, Supervisor, Admin]);
+pub(super) const TENANT: Access = Roles(&[Agent, Supervisor, Admin]);
 /// Who steers and who configures.
 pub(super) const LEADS: Access = Roles(&[Supervisor, Admin]);
 /// Who configures.
@@ -19,7 +19,7 @@ const PLATFORM: Access = Roles(&[Operator]);
 
 const PAGING: [(&str, &str); 2] =
     [("cursor", "The `next` of the page before"), ("limit", "Items on the page, 1 to 100; 50 where absent")];
-const PAGED: &[(&str, &str)] = &PAGING;
+pub(super) const PAGED: &[(&str, &str)] = &PAGING;
 const PERIOD: &[(&str, &str)] = &[
     ("from", "First moment, RFC 3339 or milliseconds since the epoch; a day ago where absent"),
     ("to", "Last moment, exclusive; now where absent"),
@@ -39,7 +39,7 @@ pub(super) const fn route(
 }
 
 impl Route {
-    const fn asks(mut self, query: &'static [(&'static str, &'static str)]) -> Self {
+    pub(super) const fn asks(mut self, query: &'static [(&'static str, &'static str)]) -> Self {
         self.query = query;
         self
     }
@@ -534,6 +534,7 @@ fn table() -> Vec<Route> {
         ),
     ];
     all.extend(super::decisions::routes());
+    all.extend(super::settings::routes());
     all.extend(config!(Queue, "/v1/queues", "/v1/queues/{name}", "Queue", "queue"));
     all.extend(config!(Skill, "/v1/skills", "/v1/skills/{name}", "Skill", "skill"));
     all.extend(config!(Calendar, "/v1/calendars", "/v1/calendars/{name}", "Calendar", "calendar"));

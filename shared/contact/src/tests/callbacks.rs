@@ -139,7 +139,7 @@ fn a_number_that_does_not_exist_is_not_tried_again() {
 fn nobody_is_called_outside_the_hours() {
     let closed = with_policy(CallbackPolicy::default(), Some(at(7_200_000)));
     let mut life = Life::callback();
-    life.clear().step(Event::Postpone { until: at(3_600_000) }).unwrap();
+    life.clear().step(Event::Postpone { until: at(3_600_000), closed: true }).unwrap();
     assert!(!waits(&life));
     life.now = at(3_600_000);
     life.step_in(Event::Timer { timer: TIMER_RETRY.into() }, &closed);
@@ -193,7 +193,9 @@ fn a_call_back_merges_with_a_call_of_the_party_unless_it_is_being_made() {
     assert_eq!(life.step(Event::Merge { into }).unwrap_err().code, "callback-under-way");
     let mut new = Life::waiting();
     new.now = at(60_000);
-    new.clear().step(Event::TakePlace { from: ContactId::from_u128(6), since: at(-600_000) }).unwrap();
+    new.clear()
+        .step(Event::TakePlace { from: ContactId::from_u128(6), since: at(-600_000), waited_ms: 400_000 })
+        .unwrap();
     assert_eq!(new.contact().wait().unwrap().entry.virtual_time(), at(-600_000));
     assert_eq!(new.names(), ["PlaceTaken"]);
 }
@@ -262,4 +264,181 @@ fn a_bad_number_is_refused_at_once_with_a_reason() {
         });
         assert_eq!(last.as_deref(), Some(if wanted.is_none() { "good" } else { "bad" }));
     }
+}
+
+/// The last fact, where it ends the contact.
+fn ending(life: &Life) -> crate::Ending {
+    let ContactFact::ContactEnded(ending) = last(life) else { panic!("{:?}", last(life)) };
+    ending.as_ref().clone()
+}
+
+#[test]
+fn its_wait_counts_from_the_first_entry_but_not_while_nobody_may_be_called() {
+    let entered = |life: &Life| {
+        life.facts.iter().find_map(|fact| match fact {
+            ContactFact::ContactEnqueued { since, .. } => Some(*since),
+            _ => None,
+        })
+    };
+    let life = Life::callback();
+    assert_eq!(entered(&life), Some(at(-600_000)), "the wait before the promise counts");
+    assert_eq!(life.contact().waited_ms(at(5_000)), Some(605_000));
+    // A call that was lost while it waited goes on waiting; its credit is none of the wait.
+    let lost = Life::called_back(CallbackOrder { lost_call: true, entered: Some(at(-60_000)), ..order() });
+    assert_eq!(lost.contact().waited_ms(at(0)), Some(60_000));
+    assert_eq!(lost.contact().wait().unwrap().entry.virtual_time(), at(-600_000 - LOST_CREDIT_MS));
+
+    let mut life = Life::callback();
+    life.now = at(60_000);
+    life.clear().step(Event::Postpone { until: at(3_600_000), closed: true }).unwrap();
+    assert_eq!(life.contact().waited_ms(at(1_800_000)), Some(660_000), "closed");
+    life.now = at(3_600_000);
+    life.step(Event::Timer { timer: TIMER_RETRY.into() }).unwrap();
+    assert_eq!(life.contact().waited_ms(at(3_601_000)), Some(661_000));
+    assert_eq!(life.contact().wait().unwrap().entry.virtual_time(), at(-600_000), "the place is as it was");
+    // Where no node can call, the party does wait.
+    life.clear().step(Event::Postpone { until: at(3_615_000), closed: false }).unwrap();
+    assert_eq!(life.contact().waited_ms(at(3_610_000)), Some(670_000));
+}
+
+#[test]
+fn one_that_nobody_took_is_abandoned_after_the_wait_for_the_first_attempt() {
+    let mut life = Life::callback_dialling();
+    let dialled = life.contact().order.as_ref().unwrap().waited_ms;
+    assert!(dialled.is_some_and(|ms| (600_000..700_000).contains(&ms)), "{dialled:?}");
+    life.now = at(40_000);
+    life.clear().node(CallEvent::PartyFailed { reason: DialFailure::NoAnswer, sip_status: None });
+    let mut contact = life.contact().clone();
+    contact.order.as_mut().unwrap().tries = 2;
+    life.contact = Some(contact);
+    life.now = at(340_000);
+    life.step(Event::Timer { timer: TIMER_RETRY.into() }).unwrap();
+    let policy = CallbackPolicy { first: CallFirst::Party, ..CallbackPolicy::default() };
+    let setting = with_policy(policy, None);
+    life.step_in(Event::DialParty { node: NODE }, &setting);
+    life.clear().node(CallEvent::PartyFailed { reason: DialFailure::NoAnswer, sip_status: None });
+    assert_eq!((ending(&life).abandoned_after_ms, ending(&life).reason), (dialled, EndReason::NotReached));
+
+    let mut life = Life::callback_dialling();
+    life.clear().node(CallEvent::PartyFailed { reason: DialFailure::NoSuchNumber, sip_status: Some(404) });
+    assert_eq!(ending(&life).abandoned_after_ms, None, "nobody waited there");
+    let mut life = Life::callback();
+    life.now = at(CALLBACK_LIFE_MS);
+    life.clear().step(Event::Timer { timer: TIMER_GUARD.into() }).unwrap();
+    assert_eq!(ending(&life).abandoned_after_ms, Some(CALLBACK_LIFE_MS + 600_000), "never its turn");
+    let mut life = Life::callback();
+    life.clear().step(Event::Merge { into: ContactId::from_u128(6) }).unwrap();
+    assert_eq!(ending(&life).abandoned_after_ms, None, "the new call waits on");
+    let mut new = Life::waiting();
+    let own = new.contact().waited_ms(at(60_000)).unwrap();
+    new.now = at(60_000);
+    new.step(Event::TakePlace { from: ContactId::from_u128(6), since: at(-600_000), waited_ms: 400_000 }).unwrap();
+    assert_eq!(new.contact().waited_ms(at(60_000)), Some(own + 400_000));
+}
+
+/// What a party goes through that is called back.
+const THERE: &str = "\
+flow: there
+languages: [en]
+start: ask
+prompts:
+  ask: {en: You asked for a call back. Press 1.}
+  bye: {en: Goodbye.}
+steps:
+  ask:
+    menu: ask
+    options:
+      1: {label: There, go: wait}
+    retries: 1
+    no_input: bye
+    no_match: bye
+  wait:
+    queue: billing
+    then: bye
+    max_wait: 5m
+    on_max_wait: bye
+  bye:
+    hangup: bye
+";
+
+impl Life {
+    /// The party of a call back with a flow of its own has answered.
+    fn asked_party() -> (Self, Arc<Setting>) {
+        let policy = CallbackPolicy { first: CallFirst::Party, ..CallbackPolicy::default() };
+        let mut setting = with_policy(policy, None).as_ref().clone();
+        let flow = hotline_flow::parse(THERE).expect("the test's flow is good");
+        setting.flow = Arc::new(Compiled::new(flow, &BTreeMap::new()).unwrap());
+        let setting = Arc::new(setting);
+        let mut life = Self::called_back(CallbackOrder { asks: true, ..order() });
+        life.step_in(Event::DialParty { node: NODE }, &setting);
+        life.now = at(20_000);
+        life.clear();
+        life.seq += 1;
+        let event = life.reported(CallEvent::PartyAnswered { dialog: None });
+        life.step_in(event, &setting);
+        (life, setting)
+    }
+
+    fn pressed(&mut self, digits: &str, setting: &Arc<Setting>) {
+        let label = self.contact().script.label.clone();
+        let result = VerbResult::Digits { digits: digits.to_string().into() };
+        self.seq += 1;
+        let event = self.reported(CallEvent::ScriptEnded { label, result });
+        self.step_in(event, setting);
+    }
+}
+
+#[test]
+fn a_party_that_confirms_waits_in_the_place_that_was_kept() {
+    let (mut life, setting) = Life::asked_party();
+    assert_eq!(life.names(), ["FlowStepEntered"], "nobody is reached yet");
+    assert!(matches!(life.contact().script.verbs.last(), Some(Verb::Gather { .. })), "{:?}", life.contact().script);
+    assert!(!waits(&life), "no agent is offered to a machine");
+    life.now = at(26_000);
+    life.clear().pressed("1", &setting);
+    assert!(life.names().contains(&"PartyReached") && !life.names().contains(&"ContactEnqueued"), "{:?}", life.names());
+    assert!(waits(&life));
+    let wait = life.contact().wait().unwrap();
+    assert_eq!((wait.entry.virtual_time(), life.contact().waited_ms(at(26_000))), (at(-600_000), Some(626_000)));
+    life.clear().step_in(offer(2), &setting);
+    assert!(matches!(life.asked().as_slice(), [NodeAction::Ring(_)]), "rung like for any caller");
+    life.node(CallEvent::OfferAnswered { offer: offer_id(2), dialog: None });
+    assert_eq!(life.contact().listing().phase, PhaseName::Talking);
+}
+
+#[test]
+fn a_machine_that_answers_is_nobody_and_is_called_again() {
+    let (mut life, setting) = Life::asked_party();
+    for _ in 0..2 {
+        life.pressed("", &setting);
+    }
+    assert!(matches!(life.contact().script.verbs.last(), Some(Verb::Hangup)), "{:?}", life.contact().script);
+    life.clear();
+    life.seq += 1;
+    let event = life.reported(CallEvent::CallEnded { cause: EndCause::Script, quality: None });
+    life.step_in(event, &setting);
+    assert!(
+        matches!(life.facts[0], ContactFact::PartyMissed { attempt: 1, reason: DialFailure::Unconfirmed, .. }),
+        "{:?}",
+        life.facts
+    );
+    assert!(matches!(life.contact().phase, Phase::Resting { .. }) && life.contact().leg == PartyLeg::Absent);
+    // The next time somebody is there.
+    life.now = at(400_000);
+    life.step_in(Event::Timer { timer: TIMER_RETRY.into() }, &setting);
+    life.step_in(Event::DialParty { node: NODE }, &setting);
+    life.seq = 1;
+    let event = life.reported(CallEvent::PartyAnswered { dialog: None });
+    life.step_in(event, &setting);
+    life.clear().pressed("1", &setting);
+    assert!(waits(&life) && life.contact().order.as_ref().unwrap().tries == 2, "{:?}", life.names());
+}
+
+#[test]
+fn a_node_that_dies_while_the_party_is_asked_leaves_the_call_back_as_it_was() {
+    let (mut life, setting) = Life::asked_party();
+    life.now = at(30_000);
+    life.clear().step_in(lost(Some(OTHER), at(30_000)), &setting);
+    assert!(waits(&life) && life.contact().leg == PartyLeg::Absent);
+    assert_eq!(life.contact().order.as_ref().unwrap().tries, 0, "that attempt does not count");
 }

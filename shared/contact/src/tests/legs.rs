@@ -249,3 +249,69 @@ fn supervisors_move_take_back_and_assign_and_it_is_said_who_and_why() {
     assert!(wait.entry.not.contains(&AGENT), "not to the same agent again");
     assert_eq!(life.told(), [(1, AgentNews::Rescinded)]);
 }
+
+/// Somebody outside is asked for advice and has answered.
+fn advised_outside() -> Life {
+    let mut life = Life::talking();
+    life.now = at(20_000);
+    let number = Some("+4930123456".to_string().into());
+    let outside = NewLeg { agent: AgentId::from_u128(0), sip_user: String::new(), number, ..leg(7) };
+    life.clear().step(Event::Consult { leg: outside, by: BOSS }).unwrap();
+    let ring = life.asked().into_iter().find_map(|action| match action {
+        NodeAction::Ring(ring) => Some(ring),
+        _ => None,
+    });
+    let ring = ring.expect("the number is called");
+    assert_eq!(ring.number.as_ref().map(|number| number.expose().as_str()), Some("+4930123456"));
+    life.node(CallEvent::OfferAnswered { offer: ring.offer, dialog: None });
+    life
+}
+
+#[test]
+fn somebody_outside_advises_and_no_agent_is_told_of_it() {
+    let mut life = advised_outside();
+    assert_eq!(life.told(), [], "there is no agent behind the number");
+    assert_eq!(life.contact().holders().len(), 1, "only the agent holds the call");
+    assert!(life.names().contains(&"LegJoined"), "{:?}", life.names());
+    life.clear().step(desk(DeskAction::Conference)).unwrap();
+    let all = arranged(&mut life).expect("everybody talks");
+    assert_eq!((all.caller, all.agents.len()), (hotline_wire::legs::CallerMode::Talks, 2));
+    life.clear().node(CallEvent::AgentLegEnded { offer: offer_id(7), cause: EndCause::HungUp });
+    assert_eq!(life.names(), ["LegLeft"]);
+    assert_eq!((life.contact().listing().phase, life.told()), (PhaseName::Talking, vec![]));
+}
+
+#[test]
+fn the_caller_goes_on_with_somebody_outside_and_the_flow_goes_on_after_it() {
+    for agent_hangs_up in [false, true] {
+        let mut life = advised_outside();
+        life.now = at(60_000);
+        life.clear();
+        match agent_hangs_up {
+            true => drop(life.node(CallEvent::AgentLegEnded { offer: offer_id(1), cause: EndCause::HungUp })),
+            false => life.step(desk(DeskAction::Complete { reason: "advice".to_string().into() })).unwrap(),
+        }
+        let target = transfer_of(&life);
+        assert!(
+            matches!(target, Some(ContactFact::ContactTransferred { target: TransferTarget::Number { .. }, .. })),
+            "{target:?}"
+        );
+        let effects = life.effects.clone();
+        let both = arranged(&mut life).expect("caller and number hear each other");
+        assert_eq!((both.caller, both.agents.len()), (hotline_wire::legs::CallerMode::Talks, 1));
+        life.effects = effects;
+        assert_eq!(life.told(), [(1, AgentNews::Ended)], "the agent is free");
+        assert_eq!((life.contact().listing().phase, life.contact().agent()), (PhaseName::InFlow, None));
+        // A report of the answer that comes again releases nobody.
+        life.clear().node(CallEvent::OfferAnswered { offer: offer_id(7), dialog: None });
+        assert!(life.asked().is_empty());
+        life.clear().node(CallEvent::AgentLegEnded { offer: offer_id(7), cause: EndCause::HungUp });
+        assert_eq!(life.names()[0], "TransferEnded");
+        assert!(life.contact().is_alive() && life.contact().outside.is_none(), "the flow goes on");
+    }
+    let mut life = advised_outside();
+    life.step(desk(DeskAction::Complete { reason: String::new().into() })).unwrap();
+    life.clear().node(CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
+    let ContactFact::ContactEnded(ending) = last(&life) else { panic!("{:?}", last(&life)) };
+    assert_eq!((ending.agent, ending.transfers), (Some(AGENT), 1));
+}

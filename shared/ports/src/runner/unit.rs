@@ -5,6 +5,7 @@ use hotline_base::{EntityKey, FactBody, IndexRow, InputId, Machine, TenantId, Ti
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use crate::runner::RunError;
 use crate::{Commit, FactRow, Fault, OutboxRow, Store, Stored, TimerRow, Write};
@@ -69,8 +70,8 @@ impl Derived {
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) version: u64,
-    pub(super) body: Option<Value>,
-    loaded: Option<Value>,
+    pub(super) body: Option<Arc<Value>>,
+    loaded: Option<Arc<Value>>,
     seen: Vec<InputId>,
     before: Option<Derived>,
     after: Derived,
@@ -102,28 +103,8 @@ impl<'a> Unit<'a> {
         if !self.slots.contains_key(key) {
             let stored = self.store.load(key).await?;
             let slot = match stored {
-                Some(Stored { version, body, seen }) => Slot {
-                    version,
-                    body: Some(body.clone()),
-                    loaded: Some(body),
-                    seen,
-                    before: None,
-                    after: Derived::default(),
-                    facts: Vec::new(),
-                    outbox: Vec::new(),
-                    expires: None,
-                },
-                None => Slot {
-                    version: 0,
-                    body: None,
-                    loaded: None,
-                    seen: Vec::new(),
-                    before: None,
-                    after: Derived::default(),
-                    facts: Vec::new(),
-                    outbox: Vec::new(),
-                    expires: None,
-                },
+                Some(Stored { version, body, seen }) => Slot::new(version, Some(Arc::new(body)), seen),
+                None => Slot::new(0, None, Vec::new()),
             };
             self.slots.insert(key.clone(), slot);
         }
@@ -178,7 +159,7 @@ impl<'a> Unit<'a> {
             return Err(Fault::permanent("runner", said).into());
         }
         let body = write(key, &next.state)?;
-        let same = slot.body.as_ref() == Some(&body);
+        let same = slot.body.as_deref() == Some(&body);
         if same && next.facts.is_empty() && next.effects.is_empty() {
             return Ok(Outcome::Applied { state: next.state, facts: next.facts });
         }
@@ -186,7 +167,7 @@ impl<'a> Unit<'a> {
             slot.before = Some(state.as_ref().map(Derived::of::<M>).unwrap_or_default());
         }
         slot.after = Derived::of::<M>(&next.state);
-        slot.body = Some(body);
+        slot.body = Some(Arc::new(body));
         slot.seen.push(id);
         let extra = slot.seen.len().saturating_sub(SEEN_INPUTS);
         slot.seen.drain(..extra);
@@ -241,6 +222,8 @@ impl<'a> Unit<'a> {
             derive_timers(&mut commit, &key, &before.deadlines, &slot.after.deadlines);
             commit.facts.extend(slot.facts);
             commit.outbox.extend(slot.outbox);
+            drop(slot.loaded);
+            let body = Arc::unwrap_or_clone(body);
             commit.writes.push(Write {
                 expected: slot.version,
                 next: Stored { version: slot.version + 1, body, seen: slot.seen },
@@ -253,9 +236,23 @@ impl<'a> Unit<'a> {
 }
 
 impl Slot {
+    fn new(version: u64, body: Option<Arc<Value>>, seen: Vec<InputId>) -> Self {
+        Self {
+            version,
+            loaded: body.clone(),
+            body,
+            seen,
+            before: None,
+            after: Derived::default(),
+            facts: Vec::new(),
+            outbox: Vec::new(),
+            expires: None,
+        }
+    }
+
     /// The body as it was loaded.
     pub(super) fn loaded(&self) -> Option<&Value> {
-        self.loaded.as_ref()
+        self.loaded.as_deref()
     }
 }
 

@@ -88,8 +88,9 @@ fn pct(part: i64, whole: i64) -> Option<f64> {
     (whole > 0).then(|| (part as f64 / whole as f64 * 1_000.0).round() / 10.0)
 }
 
-fn nearest_rank(sorted: &[i64], per_cent: usize) -> Option<i64> {
-    let rank = (sorted.len() * per_cent).div_ceil(100).max(1);
+/// So many of 1,000 of these, in order, are at most this much (nearest rank); `None` where there are none.
+pub fn nearest_rank(sorted: &[i64], per_mille: usize) -> Option<i64> {
+    let rank = (sorted.len() * per_mille).div_ceil(1_000).max(1);
     sorted.get(rank - 1).copied()
 }
 
@@ -145,8 +146,8 @@ impl Tally {
             waits.sort_unstable();
             column.service_level_pct = ratio.pct();
             column.abandoned_pct = pct(i64::from(column.abandoned), i64::from(column.offered));
-            column.wait_p50_ms = nearest_rank(waits, 50);
-            column.wait_p90_ms = nearest_rank(waits, 90);
+            column.wait_p50_ms = nearest_rank(waits, 500);
+            column.wait_p90_ms = nearest_rank(waits, 900);
             column.wait_max_ms = waits.last().copied();
         };
         for (name, (mut column, ratio, mut waits)) in self.queues {

@@ -23,7 +23,7 @@ mod moment;
 mod patience;
 mod rules;
 
-pub use figures::{Column, Interval, QueueColumn, recorded};
+pub use figures::{nearest_rank, Column, Interval, QueueColumn, recorded};
 pub use moment::Moment;
 pub use rules::{AgentRule, Changed, Rules, Staffing};
 

@@ -9,6 +9,7 @@ use hotline_ports::{FactRow, WorkQueue};
 use hotline_routing::agent::{AgentProfile, Membership, Requested};
 use hotline_routing::{Agent, QueueConfig};
 use hotline_service::config::{self, Did, Kind};
+use hotline_service::settings::{self, CallLimits, CallRate, Settings};
 use hotline_service::{Service, agents, contacts, facts, flows, ivr, nodes, outbox, timers, work};
 use hotline_sla::Calendar;
 use hotline_wire::node::{CallEvent, CallInput, Decision, NodeAction, NodeCommand, RingAgent, Verb, VerbResult};
@@ -80,6 +81,10 @@ impl World {
         }
         let office = Calendar::always(name("office"));
         config::put(service, TENANT, Kind::CALENDAR, "office", &office, None, "test").await.unwrap();
+        // Tests have one caller who calls often.
+        let often = CallRate { at_once: 1_000, per_minute: 1_000 };
+        let limits = CallLimits { per_caller: often, ..CallLimits::default() };
+        settings::put(service, TENANT, &Settings { limits, ..Settings::default() }, None, "test").await.unwrap();
         self.memory.ports().nodes.open(NODE).await.unwrap();
         let profile = AgentProfile {
             agent: AGENT,

@@ -1,5 +1,6 @@
 //! A part of a world with its hash: what did not change is neither copied nor hashed again.
 
+use hotline_contact::Contact;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
@@ -22,6 +23,22 @@ impl<T: serde::Serialize> Held<T> {
     /// Holds a state.
     pub(super) fn state(value: T) -> Self {
         let text = serde_json::to_string(&value).unwrap_or_default();
+        Self::new(value, &text)
+    }
+}
+
+impl Held<Contact> {
+    /// Holds a contact. What only counts, and what only facts tell, makes no difference to what can
+    /// happen: contacts that differ in nothing else are one.
+    pub(super) fn contact(value: Contact) -> Self {
+        let mut plain = value.clone();
+        (plain.seq, plain.commands, plain.hooks) = (0, 0, 0);
+        (plain.interaction_count, plain.transfers) = (0, 0);
+        plain.interactions.clear();
+        plain.script.number = 0;
+        plain.script.label.clear();
+        plain.script.answers = None;
+        let text = serde_json::to_string(&plain).unwrap_or_default();
         Self::new(value, &text)
     }
 }

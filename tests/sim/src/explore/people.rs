@@ -83,6 +83,7 @@ fn make_setting() -> Arc<Setting> {
         last_agent: None,
         position: Some(1),
         callback: None,
+        home: Default::default(),
         refer: None,
         fresh: 99,
     })

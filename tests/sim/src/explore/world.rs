@@ -80,7 +80,6 @@ pub(super) struct World {
     came: Vec<bool>,
     lines: Vec<Line>,
     seq: Vec<u32>,
-    offers: Vec<u32>,
     reports: Vec<VecDeque<CallEvent>>,
     legs: BTreeMap<OfferId, (usize, usize, Leg)>,
     pub(super) pending: Vec<Held<Pending>>,
@@ -99,7 +98,6 @@ impl World {
             came: vec![false; size.agents],
             lines: vec![Line::ToCome; size.contacts],
             seq: vec![0; size.contacts],
-            offers: vec![0; size.contacts],
             reports: vec![VecDeque::new(); size.contacts],
             legs: BTreeMap::new(),
             pending: Vec::new(),
@@ -118,8 +116,8 @@ impl World {
         let agents: Vec<u128> = self.agents.iter().map(|a| a.hash).collect();
         let reports: Vec<String> = self.reports.iter().flatten().map(|r| format!("{r:?}")).collect();
         let counts: Vec<usize> = self.reports.iter().map(VecDeque::len).collect();
-        let Self { left, now, came, lines, seq, offers, legs, .. } = self;
-        hash(&(left, now, contacts, agents, (came, lines, seq, offers), legs, pending, claims, (reports, counts)))
+        let Self { left, now, came, lines, legs, .. } = self;
+        hash(&(left, now, contacts, agents, (came, lines), legs, pending, claims, (reports, counts)))
     }
 
     /// Nothing is under way: only timers, and people who talk, can bring anything on.
@@ -372,7 +370,7 @@ impl World {
         let hangs_up = matches!(step.state.phase, Phase::InFlow { .. })
             && step.state.script.verbs.iter().any(|verb| matches!(verb, Verb::Hangup));
         if let Some(slot) = self.contacts.get_mut(i) {
-            *slot = Some(Held::state(step.state));
+            *slot = Some(Held::contact(step.state));
         }
         for effect in step.effects {
             self.asks(Pending::Contact(i, effect));
@@ -412,7 +410,7 @@ impl World {
     }
 
     fn push(&mut self, effect: Pending) {
-        let text = format!("{effect:?}");
+        let text = told(&effect);
         self.pending.push(Held::new(effect, &text));
     }
 
@@ -503,6 +501,16 @@ impl World {
         }
     }
 
+    /// Whether anybody still knows of an offer.
+    fn is_known(&self, offer: OfferId) -> bool {
+        let id = format!("{offer:?}");
+        self.legs.contains_key(&offer)
+            || self.contacts.iter().flatten().any(|c| c.holder(offer).is_some() || c.stray == Some(offer))
+            || self.agents.iter().any(|agent| agent.state.offer() == Some(offer))
+            || self.pending.iter().any(|pending| told(pending).contains(&id))
+            || self.reports.iter().flatten().any(|report| format!("{report:?}").contains(&id))
+    }
+
     /// One transaction on both sides, or nothing.
     fn claim(&mut self, claim: &Claim) -> Result<(), String> {
         let (Some(Some(contact)), Some(agent)) = (self.contacts.get(claim.contact), self.agents.get(claim.agent))
@@ -513,8 +521,9 @@ impl World {
         if !waits || agent.live_phone(self.now).is_none() {
             return Ok(());
         }
-        let number = self.offers.get(claim.contact).copied().unwrap_or(0) + 1;
-        let offer = people::offer_id(claim.contact, claim.agent, number);
+        // An id that nobody knows any more is as good as a fresh one, and makes no new state.
+        let ids = (1..).map(|number| people::offer_id(claim.contact, claim.agent, number));
+        let Some(offer) = ids.into_iter().find(|offer| !self.is_known(*offer)) else { return Ok(()) };
         let new = NewOffer {
             offer,
             contact: contact.id,
@@ -537,10 +546,15 @@ impl World {
             Err(_) if self.flaw == Flaw::OneSidedClaim => {}
             Err(_) => return Ok(()),
         }
-        if let Some(offers) = self.offers.get_mut(claim.contact) {
-            *offers = number;
-        }
         self.contact(claim.contact, event)?;
         check::claimed(self, claim.contact)
+    }
+}
+
+/// What tells an effect from others; the number of a command does not.
+fn told(effect: &Pending) -> String {
+    match effect {
+        Pending::Contact(i, ContactEffect::CommandNode { command, .. }) => format!("{i} {:?}", command.action),
+        effect => format!("{effect:?}"),
     }
 }

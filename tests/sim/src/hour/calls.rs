@@ -1,11 +1,12 @@
 //! Callers and phones of the hour.
 
-use hotline_base::{ContactId, NodeId, OfferId, Timestamp};
+use hotline_base::{ContactId, NodeId, OfferId, TenantId, Timestamp};
 use hotline_ports::World as _;
 use hotline_routing::estimate::{HandleTime, estimate_ms};
 use hotline_wire::node::{CallEvent, CallInput, Decision, EndCause, NodeAction, Verb};
 use std::collections::{HashMap, VecDeque};
 
+use super::flood::{self, marked};
 use super::{DID, Happening, Hour, QUEUES, TENANT};
 
 /// What each number runs.
@@ -36,6 +37,9 @@ const AGAIN_MS: i64 = 250;
 struct Call {
     came: Timestamp,
     node: NodeId,
+    /// Of a flood: not one of the calls that are looked at.
+    flood: bool,
+    tenant: TenantId,
     seq: u32,
     /// What is to be asked, oldest first; the first one may be under way.
     asks: VecDeque<CallEvent>,
@@ -61,6 +65,7 @@ impl Hour {
     pub(super) fn call_happens(&mut self, happening: Happening) {
         match happening {
             Happening::Dials(n) => self.dials(n),
+            Happening::Floods(n) => self.floods(n),
             Happening::GivesUp(contact) => {
                 let Some(call) = self.calls.0.get_mut(&contact).filter(|call| call.up && !call.answered) else {
                     return;
@@ -95,9 +100,31 @@ impl Hour {
         let now = self.clock.now();
         let contact = ContactId::new(now, self.clock.random());
         let estimate_ms = self.estimate(queue);
-        let call = Call {
-            came: now,
+        let call = Call { estimate_ms, ..self.new_call(n, TENANT, false) };
+        self.calls.0.insert(contact, call);
+        self.counts.arrived += 1;
+        let patience = self.exponential(PATIENCE_MS, 10_000);
+        self.after(patience, Happening::GivesUp(contact));
+        self.arrives(contact, format!("{DID}{}", &queue[..1]), format!("+8613{n:09}"));
+    }
+
+    fn floods(&mut self, n: u64) {
+        let Some(flood) = self.plan.flood else { return };
+        let contact = ContactId::new(self.clock.now(), marked(self.clock.random()));
+        let call = self.new_call(n, flood.tenant(), true);
+        self.calls.0.insert(contact, call);
+        self.counts.flood.came += 1;
+        self.after(flood::PATIENCE_MS, Happening::GivesUp(contact));
+        let (did, from) = flood.numbers(n);
+        self.arrives(contact, did, from);
+    }
+
+    fn new_call(&self, n: u64, tenant: TenantId, flood: bool) -> Call {
+        Call {
+            came: self.clock.now(),
             node: self.plan.node(n),
+            flood,
+            tenant,
             seq: 0,
             asks: VecDeque::new(),
             asking: false,
@@ -105,17 +132,16 @@ impl Hour {
             known: false,
             offer: None,
             answered: false,
-            estimate_ms,
-        };
-        self.calls.0.insert(contact, call);
-        self.counts.arrived += 1;
-        let patience = self.exponential(PATIENCE_MS, 10_000);
-        self.after(patience, Happening::GivesUp(contact));
+            estimate_ms: None,
+        }
+    }
+
+    fn arrives(&mut self, contact: ContactId, did: String, from: String) {
         let event = CallEvent::Arrived {
-            did: format!("{DID}{}", &queue[..1]),
-            from: format!("+8613{n:09}").into(),
+            did,
+            from: from.into(),
             display_name: String::new().into(),
-            sip_call_id: format!("{n}@hour"),
+            sip_call_id: format!("{contact}@hour"),
             dialog: None,
         };
         self.says(contact, event);
@@ -146,7 +172,7 @@ impl Hour {
             call.seq += 1;
             call.asking = true;
         }
-        let tenant = call.known.then_some(TENANT);
+        let tenant = call.known.then_some(call.tenant);
         let input = CallInput { contact, tenant, node: call.node, seq: call.seq, at: now, event };
         self.ask(input);
     }
@@ -164,7 +190,13 @@ impl Hour {
             self.calls.0.remove(&contact);
             return;
         }
-        let hangs_up = decision.script.iter().flatten().any(|verb| matches!(verb, Verb::Hangup));
+        let verbs = || decision.script.iter().flatten();
+        if call.flood && call.seq == 1 {
+            let refused = verbs().any(|verb| matches!(verb, Verb::Reject { .. }));
+            self.counts.flood.refused += u64::from(refused);
+            self.counts.flood.let_in += u64::from(!refused);
+        }
+        let hangs_up = verbs().any(|verb| matches!(verb, Verb::Hangup | Verb::Reject { .. }));
         if hangs_up && call.up {
             call.up = false;
             call.asks.push_back(CallEvent::CallEnded { cause: EndCause::Script, quality: None });
@@ -198,7 +230,9 @@ impl Hour {
         }
         call.answered = true;
         let wait_ms = now.since_ms(call.came);
-        self.counts.waited(wait_ms, call.estimate_ms);
+        if !call.flood {
+            self.counts.waited(wait_ms, call.estimate_ms);
+        }
         self.says(contact, CallEvent::OfferAnswered { offer, dialog: None });
         self.after(talk, Happening::TalkEnds(contact, offer));
     }

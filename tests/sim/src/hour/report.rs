@@ -1,12 +1,13 @@
 //! What an hour came to.
 
 use hotline_ports::FactRow;
+use hotline_routing::whatif::nearest_rank;
 use std::collections::BTreeMap;
 use std::fmt;
 
 use super::prices::*;
 use super::store::{Heat, Units};
-use super::{Function, Hour, HourPlan};
+use super::{FloodCounts, Function, Hour, HourPlan};
 
 /// What a function did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,6 +20,7 @@ pub(crate) struct Took {
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) arrived: u64,
+    pub(crate) flood: FloodCounts,
     pub(crate) answered: u64,
     pub(crate) abandoned: u64,
     pub(crate) ended: u64,
@@ -69,6 +71,8 @@ pub struct HourReport {
     pub plan: HourPlan,
     /// Calls that came.
     pub calls: u64,
+    /// What became of the flood, where there was one; its calls are in none of the other counts of calls.
+    pub flood: FloodCounts,
     /// Answered by an agent.
     pub answered: u64,
     /// Callers who gave up.
@@ -109,8 +113,7 @@ pub struct HourReport {
 const HOTTEST: usize = 20;
 
 fn rank(sorted: &[i64], per_mille: usize) -> i64 {
-    let place = (sorted.len() * per_mille).div_ceil(1_000).max(1) - 1;
-    sorted.get(place).copied().unwrap_or(0)
+    nearest_rank(sorted, per_mille).unwrap_or(0)
 }
 
 impl Hour {
@@ -142,6 +145,7 @@ impl Hour {
         HourReport {
             plan: self.plan,
             calls: self.counts.arrived,
+            flood: self.counts.flood,
             answered: self.counts.answered,
             abandoned: self.counts.abandoned,
             lost: self.counts.lost + self.counts.arrived.saturating_sub(self.counts.ended),
@@ -173,6 +177,10 @@ impl fmt::Display for HourReport {
             self.calls, plan.agents, plan.per_s, plan.burst_per_s, self.minutes
         )?;
         writeln!(f, "answered {}   gave up {}   lost {}", self.answered, self.abandoned, self.lost)?;
+        if plan.flood.is_some() {
+            let FloodCounts { came, refused, let_in } = self.flood;
+            writeln!(f, "flood of {came} calls: {let_in} let in, {refused} refused")?;
+        }
         let [p50, p90, p99, max] = self.waits_ms;
         writeln!(
             f,

@@ -2,9 +2,11 @@
 //! them, and how hot each partition gets.
 
 use async_trait::async_trait;
-use hotline_base::{EntityKey, IndexRow, InputId, TenantId, Timestamp, shards, unsharded};
+use hotline_base::{EntityKey, IndexRow, TenantId, Timestamp, shards, unsharded};
 use hotline_ports::{Commit, CommitError, FactRow, Fault, OutboxRow, Range, Store, Stored, TimerRow, World};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::clock::Clock;
@@ -75,7 +77,7 @@ type Place = (TenantId, String);
 
 #[derive(Default)]
 struct Tables {
-    states: HashMap<EntityKey, (u64, String, Vec<InputId>)>,
+    states: HashMap<EntityKey, (Stored, usize)>,
     rows: HashMap<Place, BTreeMap<String, String>>,
     /// Rows of counters, by partition and sort.
     counters: HashMap<Place, BTreeMap<String, BTreeMap<String, i64>>>,
@@ -84,7 +86,7 @@ struct Tables {
     /// Facts for the consumer, oldest first.
     stream: Vec<FactRow>,
     /// Items that a transaction under way writes.
-    busy: HashSet<String>,
+    busy: HashSet<u64>,
     units: Units,
     heat: HashMap<String, Heat>,
     /// Refused transactions by the kinds of entities or the counters that they were about.
@@ -101,6 +103,34 @@ fn write_units(bytes: usize) -> u64 {
     bytes.div_ceil(1_024).max(1) as u64
 }
 
+/// Counts what is written to it.
+struct Bytes(usize);
+
+impl std::io::Write for Bytes {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The length of a value as JSON.
+fn length(value: &Value) -> usize {
+    let mut bytes = Bytes(0);
+    let written = serde_json::to_writer(&mut bytes, value);
+    written.map_or(usize::MAX, |()| bytes.0)
+}
+
+/// An item of a transaction; two of a few hundred under way at a time are never the same by chance.
+fn item(of: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    hasher.finish()
+}
+
 fn read_units(bytes: usize) -> u64 {
     bytes.div_ceil(4_096).max(1) as u64
 }
@@ -113,13 +143,19 @@ const OVERHEAD: usize = 40;
 const KEY: usize = 75;
 
 impl Tables {
-    fn written(&mut self, partition: Option<String>, bytes: usize, factor: u64, second: i64) {
+    fn written(&mut self, partition: Option<&str>, bytes: usize, factor: u64, second: i64) {
         let units = write_units(bytes) * factor;
         self.units.writes += 1;
         self.units.bytes_written += bytes as u64;
         self.units.write_units += units;
-        if let Some(partition) = partition {
-            self.heat.entry(partition).or_default().add(second, 0, units);
+        self.heats(partition, second, 0, units);
+    }
+
+    fn heats(&mut self, partition: Option<&str>, second: i64, reads: u64, writes: u64) {
+        let Some(partition) = partition else { return };
+        match self.heat.get_mut(partition) {
+            Some(heat) => heat.add(second, reads, writes),
+            None => self.heat.entry(partition.to_string()).or_default().add(second, reads, writes),
         }
     }
 
@@ -137,21 +173,19 @@ impl Tables {
         self.rows.entry((tenant, row.partition)).or_default().insert(row.sort, row.body);
     }
 
-    fn read(&mut self, partition: Option<String>, bytes: usize, second: i64) {
+    fn read(&mut self, partition: Option<&str>, bytes: usize, second: i64) {
         let units = read_units(bytes);
         self.units.reads += 1;
         self.units.bytes_read += bytes as u64;
         self.units.read_units += units;
-        if let Some(partition) = partition {
-            self.heat.entry(partition).or_default().add(second, units, 0);
-        }
+        self.heats(partition, second, units, 0);
     }
 }
 
 /// Partitions of one thing each are never hot: only shared ones are watched.
-fn shared(partition: &str) -> Option<String> {
-    let own = ["contacts/party/", "decisions/", "contact-home/", "tombstones/"];
-    (!own.iter().any(|p| partition.starts_with(p))).then(|| partition.to_string())
+fn shared(partition: &str) -> Option<&str> {
+    let own = ["contacts/party/", "decisions/", "contact-home/", "tombstones/", "live/", "let-in/"];
+    (!own.iter().any(|p| partition.starts_with(p))).then_some(partition)
 }
 
 fn shard(key: &EntityKey) -> u32 {
@@ -217,16 +251,15 @@ impl CountingStore {
         let second = self.second();
         let mut tables = self.tables();
         for write in &commit.writes {
-            let version = tables.states.get(&write.key).map_or(0, |(version, ..)| *version);
+            let version = tables.states.get(&write.key).map_or(0, |(stored, _)| stored.version);
             if version != write.expected {
                 return Err(CommitError::Conflict);
             }
         }
         for write in commit.writes {
-            let body = write.next.body.to_string();
-            let bytes = KEY + OVERHEAD + body.len() + write.next.seen.len() * 34;
+            let bytes = KEY + OVERHEAD + length(&write.next.body) + write.next.seen.len() * 34;
             tables.written(None, bytes, 2, second);
-            tables.states.insert(write.key, (write.next.version, body, write.next.seen));
+            tables.states.insert(write.key, (write.next, bytes));
         }
         for (tenant, partition, sort) in commit.rows_delete {
             tables.written(shared(&partition), KEY + sort.len(), 2, second);
@@ -240,21 +273,21 @@ impl CountingStore {
             tables.rows.entry((tenant, row.partition)).or_default().insert(row.sort, row.body);
         }
         for fact in commit.facts {
-            let bytes = KEY + OVERHEAD + 60 + fact.body.to_string().len();
+            let bytes = KEY + OVERHEAD + 60 + length(&fact.body);
             tables.written(None, bytes, 2, second);
             tables.stream.push(fact);
         }
         for row in commit.outbox {
-            let bytes = KEY + OVERHEAD + 160 + row.body.to_string().len();
-            tables.written(Some(format!("outbox shard {}", shard(&row.subject))), bytes, 2, second);
+            let bytes = KEY + OVERHEAD + 160 + length(&row.body);
+            tables.written(Some(&format!("outbox shard {}", shard(&row.subject))), bytes, 2, second);
             tables.outbox.insert((row.at, row.subject.clone(), row.version, row.index), row);
         }
         for timer in commit.timers_delete {
-            tables.written(Some(timer_partition(&timer)), KEY + 60, 2, second);
+            tables.written(Some(&timer_partition(&timer)), KEY + 60, 2, second);
             tables.timers.remove(&timer);
         }
         for timer in commit.timers_put {
-            tables.written(Some(timer_partition(&timer)), KEY + OVERHEAD + 200, 2, second);
+            tables.written(Some(&timer_partition(&timer)), KEY + OVERHEAD + 200, 2, second);
             tables.timers.insert(timer);
         }
         Ok(())
@@ -268,25 +301,21 @@ impl Store for CountingStore {
         let second = self.second();
         let mut tables = self.tables();
         let found = tables.states.get(key).cloned();
-        let bytes = found.as_ref().map_or(0, |(_, body, seen)| KEY + OVERHEAD + body.len() + seen.len() * 34);
-        tables.read(None, bytes, second);
-        drop(tables);
-        let Some((version, body, seen)) = found else { return Ok(None) };
-        let body = serde_json::from_str(&body).map_err(|error| Fault::permanent("store", error))?;
-        Ok(Some(Stored { version, body, seen }))
+        tables.read(None, found.as_ref().map_or(0, |(_, bytes)| *bytes), second);
+        Ok(found.map(|(stored, _)| stored))
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
         let what: BTreeSet<String> = commit.writes.iter().map(|write| write.key.kind.to_string()).collect();
-        let mut items: Vec<String> = commit.writes.iter().map(|write| format!("{:?}", write.key)).collect();
+        let mut items: Vec<u64> = commit.writes.iter().map(|write| item(&write.key)).collect();
         let places = commit.rows_delete.iter().map(|(_, partition, sort)| (partition, sort));
         let places = places.chain(commit.rows_put.iter().map(|(_, row)| (&row.partition, &row.sort)));
-        items.extend(places.map(|(partition, sort)| format!("{partition} {sort}")));
+        items.extend(places.map(|place| item(&place)));
         let clash = {
             let mut tables = self.tables();
             let clash = items.iter().any(|item| tables.busy.contains(item));
             if !clash {
-                tables.busy.extend(items.iter().cloned());
+                tables.busy.extend(&items);
             }
             clash
         };
@@ -382,7 +411,7 @@ impl Store for CountingStore {
         self.clock.sleep(WRITE_MS).await;
         let second = self.second();
         let mut tables = self.tables();
-        tables.written(Some(format!("outbox shard {}", shard(&row.subject))), 1, 1, second);
+        tables.written(Some(&format!("outbox shard {}", shard(&row.subject))), 1, 1, second);
         tables.outbox.remove(&(row.at, row.subject.clone(), row.version, row.index));
         Ok(())
     }
@@ -426,9 +455,9 @@ impl Store for CountingStore {
         counters: &[(&str, i64)],
         _once: &str,
     ) -> Result<bool, Fault> {
-        let item = format!("{partition} {sort}");
+        let item = item(&(partition, sort));
         let mut tries = 1;
-        while !self.tables().busy.insert(item.clone()) {
+        while !self.tables().busy.insert(item) {
             // Two transactions on one row: the adapter tries again after a while.
             self.clock.sleep(COMMIT_MS / 2).await;
             let list: Vec<&str> = unsharded(partition).split('/').take(2).collect();

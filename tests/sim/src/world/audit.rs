@@ -156,7 +156,9 @@ impl World {
                 return Err(format!("{} went home and is {}", key.id, agent.state.name()));
             }
         }
-        for partition in ["waiting/", "available/", "staffed/", "standby/", "contacts/node/", "callbacks", "alarms"] {
+        for partition in
+            ["waiting/", "available/", "staffed/", "standby/", "contacts/node/", "callbacks", "alarms", "live/"]
+        {
             if self.model.rows_under(partition) > 0 {
                 return Err(format!("rows are left in {partition}"));
             }

@@ -20,7 +20,7 @@ use crate::exec::Executor;
 use crate::model::Model;
 use crate::node::SimNode;
 use crate::people::{Act, Person};
-use crate::plan::{AgentPlan, DAWN, FLOW, FaultPlan, Plan, QUEUES, TenantPlan};
+use crate::plan::{AgentPlan, CALLED_BACK, DAWN, FLOW, FaultPlan, Plan, QUEUES, TenantPlan};
 use crate::report::Stats;
 use crate::rng::Rng;
 use crate::watch::Watch;
@@ -227,6 +227,7 @@ async fn fill_tenant(service: &Service, tenant: &TenantPlan) -> Result<(), Strin
         config.callback.attempts = 2;
         if index == 2 {
             config.callback.first = CallFirst::Party;
+            config.callback.flow = tenant.did.ends_with('1').then(|| name("called-back"));
         }
         if index == 0 {
             config.next_tier = Some(name(QUEUES[1]));
@@ -245,6 +246,7 @@ async fn fill_tenant(service: &Service, tenant: &TenantPlan) -> Result<(), Strin
         agents::configure(service, tenant.id, profile(plan)).await.map_err(wrong)?;
     }
     flows::publish(service, tenant.id, &name("main"), FLOW, by).await.map_err(wrong)?;
+    flows::publish(service, tenant.id, &name("called-back"), CALLED_BACK, by).await.map_err(wrong)?;
     let did = Did { tenant: tenant.id, flow: name("main") };
     config::put(service, TenantId::PLATFORM, Kind::DID, &tenant.did, &did, None, by).await.map_err(wrong)?;
     Ok(())
