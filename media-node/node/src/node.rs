@@ -33,6 +33,7 @@ use crate::sounds::SoundCache;
 use crate::standalone::{DecisionFile, StandAlone};
 use crate::streams::tls::{self, Tls};
 use crate::streams::{self, Streams};
+use crate::tap::Taps;
 use crate::trace::Trace;
 use crate::uploads::{self, Uploads};
 use crate::worker::Worker;
@@ -145,6 +146,11 @@ impl Node {
         let engine = MediaEngine::start(media_config(&config, pairs), senders)?;
 
         let (decider, commands, objects): (_, _, Arc<dyn Objects>) = match source {
+            Source::File { file, .. } if file.taps() && config.tap.connect.is_none() => {
+                let remedy = "tap.connect: is empty, and the decision file asks for a tap: name the place where \
+                              the speech engine listens";
+                return Err(NodeError::Setting(remedy.into()));
+            }
             Source::File { file, path } => {
                 let stand_alone = Arc::new(StandAlone::new(node, file, path));
                 let objects = FileObjects::new(config.node.data_dir.clone());
@@ -171,6 +177,7 @@ impl Node {
             streams: Streams::new(config.sip.streams.clone(), listening, tls),
             trace: Trace::default(),
             captures: Captures::new(&config.capture, &config.node.data_dir),
+            taps: Taps::new(&config.tap),
             draining: AtomicBool::new(false),
             gateways: Gateways::new(&config.trunk, Instant::now()),
             dns: dns(&config),
@@ -514,7 +521,7 @@ fn endpoint_config(shared: &Arc<Shared>, index: usize, trusted: Arc<RwLock<Vec<N
         let networks = trusted.read().unwrap_or_else(|e| e.into_inner());
         // Behind a proxy all browsers come from its address.
         let browser = ws_auth && matches!(request.path.transport, Transport::Ws | Transport::Wss);
-        let trusted = !browser && (networks.iter().any(|n| n.contains(ip)) || at.gateways.accepts(ip));
+        let trusted = !browser && (networks.iter().any(|n| n.contains(ip)) || at.gateways.accepts(ip, at.streams.gateway_of(&request.path)));
         match (trusted, request.method) {
             (true, "REGISTER") if register_auth => Trust::Digest,
             (true, _) => Trust::Trusted,

@@ -94,6 +94,7 @@ async fn unknown_number(service: &Service) -> Result<Decision, ServiceError> {
         label: "1:unknown-number".into(),
         script: Some(vec![Verb::Reject { status: 404, prompts }]),
         fallback: None,
+        tap: None,
     })
 }
 
@@ -127,7 +128,7 @@ async fn row(service: &Service, partition: &str, contact: ContactId) -> Result<O
 }
 
 fn over(tenant: TenantId) -> Decision {
-    Decision { tenant, label: "ended".into(), script: None, fallback: None }
+    Decision { tenant, label: "ended".into(), script: None, fallback: None, tap: None }
 }
 
 fn gone(event: &CallEvent) -> Option<Vec<Verb>> {
