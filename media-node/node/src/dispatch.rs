@@ -118,7 +118,10 @@ mod tests {
         // Where the other end is ours as well, our tags tell the two apart.
         let (a, b) = ((0..).find(|n| home(&format!("a{n}")) == 2), (0..).find(|n| home(&format!("b{n}")) == 5));
         let (old, new) = (format!("a{}", a.unwrap()), format!("b{}", b.unwrap()));
-        assert_eq!(dispatch.worker_of(&message("INVITE", &new, &format!("Replaces: {old};to-tag=1;from-tag=2\r\n"))), 2);
+        assert_eq!(
+            dispatch.worker_of(&message("INVITE", &new, &format!("Replaces: {old};to-tag=1;from-tag=2\r\n"))),
+            2
+        );
         let tags = "From: <sip:x;tag=0-0>;tag=5000000000001-a\r\nTo: \"y\" <sip:y>;tag=2000000000007-b\r\n";
         assert_eq!(dispatch.worker_of(&message("ACK", &new, tags)), 2);
         let reply = format!("SIP/2.0 200 OK\r\nCall-ID: {new}\r\n{tags}\r\n");

@@ -521,7 +521,9 @@ fn endpoint_config(shared: &Arc<Shared>, index: usize, trusted: Arc<RwLock<Vec<N
         let networks = trusted.read().unwrap_or_else(|e| e.into_inner());
         // Behind a proxy all browsers come from its address.
         let browser = ws_auth && matches!(request.path.transport, Transport::Ws | Transport::Wss);
-        let trusted = !browser && (networks.iter().any(|n| n.contains(ip)) || at.gateways.accepts(ip, at.streams.gateway_of(&request.path)));
+        let trusted = !browser
+            && (networks.iter().any(|n| n.contains(ip))
+                || at.gateways.accepts(ip, at.streams.gateway_of(&request.path)));
         match (trusted, request.method) {
             (true, "REGISTER") if register_auth => Trust::Digest,
             (true, _) => Trust::Trusted,

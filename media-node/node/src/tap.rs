@@ -241,7 +241,7 @@ impl Feed {
             }
             self.count_lost(0);
             if !bytes.is_empty() {
-                if let Err(error) = write(&mut stream, &bytes).await {
+                if let Err(error) = self.patiently(write(&mut stream, &bytes)).await {
                     self.count_lost(frames as u64);
                     return Err(error);
                 }
@@ -254,6 +254,19 @@ impl Feed {
                 return Ok(());
             }
             steps.tick().await;
+        }
+    }
+
+    /// Waits for the engine, counting what is lost meanwhile.
+    async fn patiently(&mut self, writing: impl Future<Output = std::io::Result<()>>) -> std::io::Result<()> {
+        let mut writing = std::pin::pin!(writing);
+        let mut steps = steps();
+        loop {
+            tokio::select! {
+                biased;
+                written = &mut writing => return written,
+                _ = steps.tick() => self.count_lost(0),
+            }
         }
     }
 

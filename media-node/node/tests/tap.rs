@@ -190,6 +190,7 @@ fn a_slow_engine_loses_frames_and_the_call_none() {
     let (into, got) = channel();
     std::thread::spawn(move || read(stream, &into, usize::MAX));
     let (mut heads, mut voice) = (Vec::new(), Voice::default());
+    // Less than ten seconds have passed: it was not given up.
     until("later frames", &mut [&mut caller, &mut agent], |_| {
         voice.take(&got, &mut heads, "caller");
         voice.numbers.windows(2).any(|pair| pair[1] > pair[0] + 1) && voice.hears(440.0)

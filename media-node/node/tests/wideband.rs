@@ -12,13 +12,13 @@ use hotline_wire::recording::{ChannelLaw, Manifest};
 /// How long anything may take before it counts as not happening.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Who speaks what with whom.
+/// What callers speak, and the phones that they are joined with.
 const PAIRS: [(Codec, Codec); 7] = [
     (Codec::Opus, Codec::Pcmu),
-    (Codec::Pcmu, Codec::Opus),
     (Codec::G722, Codec::Pcma),
-    (Codec::Pcma, Codec::G722),
+    (Codec::Opus, Codec::Pcma),
     (Codec::Opus, Codec::G722),
+    (Codec::G722, Codec::Opus),
     (Codec::Opus, Codec::Opus),
     (Codec::G722, Codec::G722),
 ];
@@ -59,8 +59,7 @@ async fn hears_key(phone: &mut Phone, digit: char) {
 async fn call(node: &Running, agents: &mut [Phone], pair: usize) {
     let who = format!("{:?}", PAIRS[pair]);
     let agent = &mut agents[pair];
-    let mut caller =
-        Phone::start(config(&node.sip.to_string(), PAIRS[pair].0, caller_hz(pair))).await.unwrap();
+    let mut caller = Phone::start(config(&node.sip.to_string(), PAIRS[pair].0, caller_hz(pair))).await.unwrap();
     caller.call(&format!("sip:70{pair}@{}", node.sip)).await.unwrap();
     caller.wait_answered(PATIENCE).await.unwrap();
     hears(&caller, agent_hz(pair), &format!("the caller of {who}")).await;
@@ -107,7 +106,8 @@ fn wideband_phones_talk_with_all_others_and_are_recorded() {
         let mut config = config("127.0.0.1:9", *codec, agent_hz(pair));
         config.auto_answer = Some(Duration::ZERO);
         let agent = runtime.block_on(Phone::start(config)).unwrap();
-        rules += &format!("  - dial: \"70{pair}\"\n    bridge: {{to: \"sip:a@{}\", record: true}}\n", agent.local_addr());
+        rules +=
+            &format!("  - dial: \"70{pair}\"\n    bridge: {{to: \"sip:a@{}\", record: true}}\n", agent.local_addr());
         agents.push(agent);
     }
     let node = start("wideband", "46400-46499", || file(&rules), &[]);

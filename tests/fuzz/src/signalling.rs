@@ -99,7 +99,8 @@ pub fn sdp(data: &[u8]) {
 /// A WebSocket connection of a browser: its upgrade (made right where the first byte is odd), then
 /// frames, both cut in parts of a size that the second byte names.
 pub fn websocket(data: &[u8]) {
-    const GOOD: &[u8] = b"GET / HTTP/1.1\r\nHost: n\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Protocol: \
+    const GOOD: &[u8] =
+        b"GET / HTTP/1.1\r\nHost: n\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Protocol: \
         sip\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     let mut data = Bytes(data);
     let (mode, step) = (data.byte(), usize::from(data.byte()).max(1));

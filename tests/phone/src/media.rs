@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crate::config::Microphone;
 use crate::g711::{Law, decode, encode};
-use hotline_rtp::api::Codec;
-use hotline_rtp::codec::{Decoder, Encoder, MAX_FRAME_BYTES, Rate};
 use crate::sdp::Agreed;
 use crate::tone::Tone;
+use hotline_rtp::api::Codec;
+use hotline_rtp::codec::{Decoder, Encoder, MAX_FRAME_BYTES, Rate};
 
 /// Samples of a packet: 20 ms at 8 kHz.
 const PACKET: usize = 160;

@@ -31,8 +31,7 @@ fn write(local: SocketAddr, formats: &[Format], dtmf: &[(u32, u8)], version: u64
     }
     for (khz, payload_type) in dtmf {
         types += &format!(" {payload_type}");
-        maps +=
-            &format!("a=rtpmap:{payload_type} telephone-event/{khz}000\r\na=fmtp:{payload_type} 0-15\r\n");
+        maps += &format!("a=rtpmap:{payload_type} telephone-event/{khz}000\r\na=fmtp:{payload_type} 0-15\r\n");
     }
     format!(
         "v=0\r\no=phone 1 {version} IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\n\

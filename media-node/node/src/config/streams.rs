@@ -122,14 +122,30 @@ impl Reader<'_> {
                 None
             }
             (None, Some(_)) => {
-                self.wrong("sip", "tls_client_cert", "is empty: name the PEM file with the certificate of sip.tls_client_key");
+                self.wrong(
+                    "sip",
+                    "tls_client_cert",
+                    "is empty: name the PEM file with the certificate of sip.tls_client_key",
+                );
                 None
             }
         };
         if tls.is_none() && (tls_client_ca.is_some() || tls_client.is_some()) {
-            self.wrong("sip", "tls_cert", "is empty: sip.tls_client_ca and sip.tls_client_cert need TLS, and TLS a certificate");
+            self.wrong(
+                "sip",
+                "tls_cert",
+                "is empty: sip.tls_client_ca and sip.tls_client_cert need TLS, and TLS a certificate",
+            );
         }
-        StreamSettings { tls, tls_ca, tls_client_ca, tls_client, ws_origins, ws_auth: self.flag("sip", "ws_auth", true), limits }
+        StreamSettings {
+            tls,
+            tls_ca,
+            tls_client_ca,
+            tls_client,
+            ws_origins,
+            ws_auth: self.flag("sip", "ws_auth", true),
+            limits,
+        }
     }
 
     fn path(&mut self, key: &str) -> Option<PathBuf> {

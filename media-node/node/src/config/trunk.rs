@@ -410,7 +410,9 @@ impl Reader<'_> {
                 self.wrong("trunk", "gateway", format_args!("{:?} is there twice: give them names", gateway.name));
             }
         }
-        if gateways.iter().any(|gateway| !gateway.tls_name.is_empty()) && self.text("sip", "tls_client_ca", "").is_empty() {
+        if gateways.iter().any(|gateway| !gateway.tls_name.is_empty())
+            && self.text("sip", "tls_client_ca", "").is_empty()
+        {
             self.wrong("sip", "tls_client_ca", "is empty: a gateway's tls_name needs the authority of its certificate");
         }
         let allow = self.prefixes("allow", &[]);

@@ -147,8 +147,7 @@ impl Worker {
     fn number_from(&self, invite: &Invite, number: &str) -> String {
         let (gateways, country_code) = (&self.shared.gateways, &self.shared.config.sip.country_code);
         let shown = self.shared.streams.gateway_of(&invite.path);
-        let source =
-            shown.or_else(|| gateways.of_source(invite.path.remote.ip())).filter(|_| invite.user.is_none());
+        let source = shown.or_else(|| gateways.of_source(invite.path.remote.ip())).filter(|_| invite.user.is_none());
         match source.and_then(|index| gateways.gateway(index)) {
             Some(gateway) => {
                 let country = if gateway.country.is_empty() { country_code } else { &gateway.country };
@@ -357,12 +356,7 @@ impl Worker {
     }
 
     /// Opens a media leg on the call's thread.
-    pub(super) fn open_media(
-        &mut self,
-        slot: usize,
-        entry: &mut Entry,
-        leg: LegNo,
-    ) -> Result<OpenedLeg, DialError> {
+    pub(super) fn open_media(&mut self, slot: usize, entry: &mut Entry, leg: LegNo) -> Result<OpenedLeg, DialError> {
         match self.shared.media.open_leg(CallKey(entry.serial), self.index) {
             Ok(opened) => {
                 self.by_media.insert(opened.leg, slot);
