@@ -179,7 +179,14 @@ fn a_slow_engine_loses_frames_and_the_call_none() {
         p[0].lines[line].hears(880.0, 300) > 0.9 && p[1].lines.first().is_some_and(|l| l.hears(440.0, 300) > 0.9)
     });
     // It takes the connection and reads nothing.
-    let (stream, _) = listener.accept().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let mut connection = None;
+    until("the connection", &mut [&mut caller, &mut agent], |_| {
+        connection = listener.accept().ok();
+        connection.is_some()
+    });
+    let (stream, _) = connection.unwrap();
+    stream.set_nonblocking(false).unwrap();
     let before = [caller.lines[line].heard.len(), agent.lines[0].heard.len()];
     until("frames that are lost", &mut [&mut caller, &mut agent], |_| node.metric("tap_frames_lost") > 50);
     for (heard, hz) in [(&caller.lines[line].heard[before[0]..], 880.0), (&agent.lines[0].heard[before[1]..], 440.0)] {
