@@ -127,7 +127,8 @@ impl Node {
         };
 
         let pairs = u64::from(config.media.last_port - config.media.first_port).div_ceil(2);
-        if let Some(short) = limits::raise_descriptors(pairs) {
+        let voices = config.tap.connect.as_ref().map_or(0, |_| config.tap.max_streams as u64);
+        if let Some(short) = limits::raise_descriptors(pairs, voices) {
             tracing::warn!("{short}");
         }
 
