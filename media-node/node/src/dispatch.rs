@@ -1,12 +1,13 @@
 //! Which worker has a message: that of its Call-ID, or, for a call that takes another one over
-//! (RFC 3891), the worker that has the other.
+//! (RFC 3891), the worker that has the other. A call of ours to ourselves may have its ends at two
+//! workers: there our tag in the message says which end it is for.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use hotline_sip::{shard_of, shard_of_call_id};
+use hotline_sip::{shard_of, shard_of_call_id, shard_of_tag};
 
 use crate::remembered::Remembered;
 
@@ -46,18 +47,32 @@ impl Dispatch {
         let Some(call_id) = header(message, &[b"call-id", b"i"]) else { return usual };
         let of = |call_id: &[u8]| self.random.hash_one(call_id);
         if let Some(worker) = self.any.load(Ordering::Relaxed).then(|| self.moved().get(of(call_id))).flatten() {
-            return worker;
+            return recipient(message).filter(|own| *own < self.workers).unwrap_or(worker);
         }
         let Some(replaces) = header(message, &[b"replaces"]).filter(|_| takes_over) else { return usual };
         let old = replaces.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-        let mut moved = self.moved();
-        let worker = moved.get(of(old)).unwrap_or_else(|| shard_of_call_id(old, self.workers));
+        let worker = self.worker_of_call_id(old);
         if worker != usual {
-            moved.add(of(call_id), worker);
+            self.moved().add(of(call_id), worker);
             self.any.store(true, Ordering::Relaxed);
         }
         worker
     }
+
+    /// The worker that has a dialog with this Call-ID, if any has.
+    pub fn worker_of_call_id(&self, call_id: &[u8]) -> usize {
+        let moved = self.moved().get(self.random.hash_one(call_id));
+        moved.unwrap_or_else(|| shard_of_call_id(call_id, self.workers))
+    }
+}
+
+/// The worker whose tag is the recipient's: To of a request within a dialog, From of a response.
+fn recipient(message: &[u8]) -> Option<usize> {
+    let names: &[&[u8]] = if message.starts_with(b"SIP/2.0 ") { &[b"from", b"f"] } else { &[b"to", b"t"] };
+    let value = header(message, names)?;
+    let after_uri = value.rsplit(|byte| *byte == b'>').next()?;
+    let mut params = after_uri.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+    shard_of_tag(params.find_map(|param| param.strip_prefix(b"tag="))?)
 }
 
 /// The value of the first header with one of these names.
@@ -100,6 +115,19 @@ mod tests {
             let elsewhere = format!("else{number}");
             assert_eq!(dispatch.worker_of(&message("BYE", &elsewhere, &replaces)), home(&elsewhere));
         }
+        // Where the other end is ours as well, our tags tell the two apart.
+        let (a, b) = ((0..).find(|n| home(&format!("a{n}")) == 2), (0..).find(|n| home(&format!("b{n}")) == 5));
+        let (old, new) = (format!("a{}", a.unwrap()), format!("b{}", b.unwrap()));
+        assert_eq!(
+            dispatch.worker_of(&message("INVITE", &new, &format!("Replaces: {old};to-tag=1;from-tag=2\r\n"))),
+            2
+        );
+        let tags = "From: <sip:x;tag=0-0>;tag=5000000000001-a\r\nTo: \"y\" <sip:y>;tag=2000000000007-b\r\n";
+        assert_eq!(dispatch.worker_of(&message("ACK", &new, tags)), 2);
+        let reply = format!("SIP/2.0 200 OK\r\nCall-ID: {new}\r\n{tags}\r\n");
+        assert_eq!(dispatch.worker_of(reply.as_bytes()), 5);
+        assert_eq!(dispatch.worker_of(&message("CANCEL", &new, "To: <sip:y>\r\n")), 2);
+        assert_eq!(dispatch.worker_of(&message("BYE", &new, "t: <sip:y>;tag=ff00000000000007-b\r\n")), 2);
         assert_eq!(Dispatch::new(1).worker_of(b"x"), 0);
         for noise in [&b""[..], b"INVITE ", b"INVITE \r\n:\r\nReplaces", b"\r\n\r\n"] {
             assert!(dispatch.worker_of(noise) < 7);

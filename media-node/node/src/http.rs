@@ -8,6 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use hotline_rtp::mirror::MirrorDetail;
+
 use crate::decisions::Decider;
 use crate::shared::Shared;
 
@@ -90,29 +92,35 @@ fn trace(shared: &Shared, query: &str) -> (&'static str, String) {
     }
 }
 
-/// `POST /capture?number=600&calls=3` writes the SIP messages of the next three calls with 600 to a file.
+/// `POST /capture?number=600&calls=3` writes the SIP messages of the next three calls with 600 to a file;
+/// with `rtp=headers` or `rtp=all` their RTP too.
 fn capture(shared: &Shared, query: &str) -> (&'static str, String) {
     let (number, calls) = match wanted(query) {
         Ok(wanted) => wanted,
         Err(refusal) => return refusal,
     };
-    match shared.captures.arm(&number, calls) {
+    let rtp = match value(query, "rtp").as_deref() {
+        None | Some("none") => None,
+        Some("" | "headers") => Some(MirrorDetail::Headers),
+        Some("all") => Some(MirrorDetail::All),
+        Some(_) => return ("400 Bad Request", "rtp: write headers, all or none\n".into()),
+    };
+    match shared.captures.arm(&number, calls, rtp) {
         Ok(path) => ("200 OK", format!("the next {calls} calls are written to {}\n", path.display())),
         Err(error) => ("500 Internal Server Error", format!("the file cannot be made: {error}\n")),
     }
 }
 
+/// A value of a query.
+fn value(query: &str, name: &str) -> Option<String> {
+    let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.find(|(key, _)| *key == name).map(|(_, value)| value.replace("%2B", "+"))
+}
+
 /// The number and the count of a query.
 fn wanted(query: &str) -> Result<(String, usize), (&'static str, String)> {
-    let value = |name: &str| {
-        query
-            .split('&')
-            .filter_map(|pair| pair.split_once('='))
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| value.replace("%2B", "+"))
-    };
-    match value("calls").map_or(Ok(1), |text| text.parse::<usize>()) {
-        Ok(calls @ 0..=1_000) => Ok((value("number").unwrap_or_default(), calls)),
+    match value(query, "calls").map_or(Ok(1), |text| text.parse::<usize>()) {
+        Ok(calls @ 0..=1_000) => Ok((value(query, "number").unwrap_or_default(), calls)),
         _ => Err(("400 Bad Request", "calls: write a number from 0 to 1000\n".into())),
     }
 }
@@ -142,6 +150,7 @@ fn metrics(shared: &Shared) -> String {
         ("spool_bytes", "Bytes in the recording spool.", media.spool_bytes),
         ("uploads_pending", "Spool files not yet in object storage.", shared.uploads.pending.load(Ordering::Relaxed)),
         ("prompt_cache_bytes", "Bytes of sound in memory.", shared.sounds.bytes() as u64),
+        ("capture_rtp_dropped", "RTP packets that a capture could not take.", shared.captures.rtp_dropped()),
         ("memory_bytes", "Resident memory.", resident_bytes()),
         (
             "tls_certificate_not_after_seconds",

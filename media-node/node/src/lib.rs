@@ -28,6 +28,7 @@ mod shared;
 pub mod sounds;
 pub mod standalone;
 mod streams;
+mod tap;
 mod trace;
 mod uploads;
 mod worker;

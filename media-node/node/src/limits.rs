@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 /// Descriptors that are not media: sockets, files, the cloud's connections.
 const SPARE: u64 = 512;
 
-/// Raises the limit of open descriptors as far as is allowed; what is short, in words.
-pub fn raise_descriptors(max_legs: u64) -> Option<String> {
-    let wanted = max_legs * 2 + SPARE;
+/// Raises the limit of open descriptors as far as is allowed, for legs and streams of sound; what is
+/// short, in words.
+pub fn raise_descriptors(max_legs: u64, streams: u64) -> Option<String> {
+    let wanted = max_legs * 2 + streams + SPARE;
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a valid place to write to.
     if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
@@ -100,8 +101,8 @@ mod tests {
 
     #[test]
     fn a_limit_nobody_grants_is_explained() {
-        assert!(raise_descriptors(1).is_none());
-        let short = raise_descriptors(u64::from(u32::MAX)).unwrap();
+        assert!(raise_descriptors(1, 1).is_none());
+        let short = raise_descriptors(u64::from(u32::MAX), 0).unwrap();
         assert!(short.contains("ulimit -n"), "{short}");
     }
 }

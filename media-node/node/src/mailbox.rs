@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use hotline_base::ContactId;
 use hotline_session::{DecisionFailure, DialError, LegNo, Loaded};
-use hotline_sip::api::{Ha1, Path, RequestHandle};
+use hotline_sip::api::{CallHandle, Ha1, Path, RequestHandle};
+use hotline_wire::legs::DialogRef;
 use hotline_wire::node::{Decision, NodeCommand};
 
 use crate::worker::Wanted;
@@ -39,6 +40,8 @@ pub enum Mail {
         wanted: Box<Wanted>,
         hop: Result<(hotline_sip::api::Transport, std::net::SocketAddr), DialError>,
     },
+    /// A phone at another worker wants its caller brought together with a dialog that may be here.
+    Attends(Box<Attending>),
     /// A gateway's name was resolved.
     GatewayFound { gateway: usize, found: Result<crate::dns::Found, crate::dns::NotFound> },
     /// New calls are refused from now on, or no longer.
@@ -47,6 +50,20 @@ pub enum Mail {
     EndAll,
     /// The worker ends.
     Stop,
+}
+
+/// A REFER whose Replaces names a dialog at another worker.
+pub struct Attending {
+    /// The worker that has the phone's call.
+    pub asker: usize,
+    /// The phone's call there.
+    pub call: CallHandle,
+    /// The REFER.
+    pub request: RequestHandle,
+    /// Its target.
+    pub refer_to: String,
+    /// The dialog, once it was found.
+    pub found: Option<DialogRef>,
 }
 
 struct Inner {

@@ -90,6 +90,16 @@ counters! {
     media_command_errors: "counter" = "Commands the media engine refused.",
     /// Messages that a capture left out.
     capture_dropped: "counter" = "Messages that a capture could not take.",
+    /// Voices on their way to the speech engine.
+    tap_streams: "gauge" = "Voices handed to the speech engine now.",
+    /// 20 ms each.
+    tap_frames: "counter" = "Frames of 20 ms handed to the speech engine.",
+    /// The engine was too slow, or away.
+    tap_frames_lost: "counter" = "Frames of 20 ms that the speech engine did not get: it was too slow, or away.",
+    /// The engine could not be reached, or broke off.
+    tap_failures: "counter" = "Streams to the speech engine that could not begin or broke off.",
+    /// Above the limit, or without an engine.
+    tap_refused: "counter" = "Voices that were asked for and not handed on: no speech engine, or too many.",
     /// Stream connections.
     streams: "gauge" = "SIP stream connections.",
     /// Above the bounds of streams.

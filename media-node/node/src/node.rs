@@ -33,6 +33,7 @@ use crate::sounds::SoundCache;
 use crate::standalone::{DecisionFile, StandAlone};
 use crate::streams::tls::{self, Tls};
 use crate::streams::{self, Streams};
+use crate::tap::Taps;
 use crate::trace::Trace;
 use crate::uploads::{self, Uploads};
 use crate::worker::Worker;
@@ -126,7 +127,8 @@ impl Node {
         };
 
         let pairs = u64::from(config.media.last_port - config.media.first_port).div_ceil(2);
-        if let Some(short) = limits::raise_descriptors(pairs) {
+        let voices = config.tap.connect.as_ref().map_or(0, |_| config.tap.max_streams as u64);
+        if let Some(short) = limits::raise_descriptors(pairs, voices) {
             tracing::warn!("{short}");
         }
 
@@ -145,6 +147,11 @@ impl Node {
         let engine = MediaEngine::start(media_config(&config, pairs), senders)?;
 
         let (decider, commands, objects): (_, _, Arc<dyn Objects>) = match source {
+            Source::File { file, .. } if file.taps() && config.tap.connect.is_none() => {
+                let remedy = "tap.connect: is empty, and the decision file asks for a tap: name the place where \
+                              the speech engine listens";
+                return Err(NodeError::Setting(remedy.into()));
+            }
             Source::File { file, path } => {
                 let stand_alone = Arc::new(StandAlone::new(node, file, path));
                 let objects = FileObjects::new(config.node.data_dir.clone());
@@ -171,6 +178,7 @@ impl Node {
             streams: Streams::new(config.sip.streams.clone(), listening, tls),
             trace: Trace::default(),
             captures: Captures::new(&config.capture, &config.node.data_dir),
+            taps: Taps::new(&config.tap),
             draining: AtomicBool::new(false),
             gateways: Gateways::new(&config.trunk, Instant::now()),
             dns: dns(&config),
@@ -514,7 +522,9 @@ fn endpoint_config(shared: &Arc<Shared>, index: usize, trusted: Arc<RwLock<Vec<N
         let networks = trusted.read().unwrap_or_else(|e| e.into_inner());
         // Behind a proxy all browsers come from its address.
         let browser = ws_auth && matches!(request.path.transport, Transport::Ws | Transport::Wss);
-        let trusted = !browser && (networks.iter().any(|n| n.contains(ip)) || at.gateways.accepts(ip));
+        let trusted = !browser
+            && (networks.iter().any(|n| n.contains(ip))
+                || at.gateways.accepts(ip, at.streams.gateway_of(&request.path)));
         match (trusted, request.method) {
             (true, "REGISTER") if register_auth => Trust::Digest,
             (true, _) => Trust::Trusted,

@@ -73,6 +73,8 @@ pub struct Shared {
     pub trace: Trace,
     /// Which calls are captured.
     pub captures: crate::capture::Captures,
+    /// Voices for a speech engine.
+    pub taps: crate::tap::Taps,
     /// No new calls.
     pub draining: AtomicBool,
     /// The ways to the telephone network.

@@ -21,7 +21,22 @@ fn until(what: &str, agent: &mut Peer, mut done: impl FnMut(&mut Peer) -> bool) 
 
 #[test]
 fn the_caller_and_the_colleague_go_on_without_the_agent() {
-    let mut node = Member::start("attended", "48600-48699", &[]);
+    attends(1, "attended", "48600-48699");
+}
+
+#[test]
+fn the_agents_two_calls_may_be_at_different_workers() {
+    attends(3, "attended-workers", "46700-46799");
+}
+
+/// The worker that has a dialog of the agent's phone.
+fn worker_of(agent: &Peer, line: usize, workers: usize) -> usize {
+    let (_, replaces) = agent.replaces(line);
+    hotline_sip::shard_of_call_id(replaces.split(';').next().unwrap().as_bytes(), workers)
+}
+
+fn attends(workers: usize, name: &str, ports: &str) {
+    let mut node = Member::start(name, ports, &[("HOTLINE_NODE_SIP_WORKERS", &workers.to_string())]);
     let mut agent = Peer::new(node.running.sip);
     agent.auto_answer_hz = Some(880.0);
     agent.register("fang", "secret", 60);
@@ -34,10 +49,20 @@ fn the_caller_and_the_colleague_go_on_without_the_agent() {
     until("both voices", &mut agent, |agent| {
         hears(&caller, 880) && agent.lines.first().is_some_and(|line| line.hears(440.0, 300) > 0.9)
     });
-    // The second: the agent calls, and the colleague is rung.
-    let second = agent.dial("200", 880.0);
-    until("the second call", &mut agent, |agent| agent.lines[second].answered);
-    node.command(node.contact(1), NodeAction::Ring(ring(2, "lee", &node)));
+    // The second: the agent calls, and the colleague is rung. With several workers, until another one
+    // than that of the first has it.
+    let mut calls = 1;
+    let second = loop {
+        let line = agent.dial("200", 880.0);
+        until("the second call", &mut agent, |agent| agent.lines[line].answered);
+        calls += 1;
+        if workers == 1 || worker_of(&agent, line, workers) != worker_of(&agent, 0, workers) {
+            break line;
+        }
+        agent.hang_up(line);
+        until("its end", &mut agent, |_| node.running.metric("calls") == 1);
+    };
+    node.command(node.contact(calls - 1), NodeAction::Ring(ring(2, "lee", &node)));
     until("the colleague", &mut agent, |agent| agent.lines[second].hears(620.0, 300) > 0.9 && hears(&colleague, 880));
 
     // A dialog that is not here cannot be taken.
@@ -66,5 +91,5 @@ fn the_caller_and_the_colleague_go_on_without_the_agent() {
 
     node.block_on(caller.hangup()).unwrap();
     wait("the end of all", || node.running.metric("sessions") == 0 && node.running.metric("media_legs") == 0);
-    assert_eq!(node.running.metric("calls_started"), 2, "no third call was made");
+    assert_eq!(node.running.metric("calls_started"), calls as u64, "no further call was made");
 }

@@ -1,4 +1,4 @@
-//! SIP messages of a call, written to a file on demand and sent to a collector.
+//! SIP messages and RTP of a call, written to a file on demand; messages sent to a collector.
 
 mod common;
 
@@ -72,4 +72,76 @@ fn the_messages_of_the_calls_that_were_asked_for() {
         assert!(buffer.starts_with(b"HEP3"));
         invites += usize::from(String::from_utf8_lossy(&buffer[..length]).contains("INVITE sip:70"));
     }
+}
+
+/// An RTP packet in a file: ports, sequence number, bytes kept of it and bytes that it had.
+struct Rtp {
+    ports: (u16, u16),
+    sequence: u16,
+    at_us: u64,
+    kept: usize,
+    length: usize,
+}
+
+fn rtp(bytes: &[u8]) -> Vec<Rtp> {
+    let mut found = Vec::new();
+    let mut rest = bytes.get(24..).unwrap_or_default();
+    let word = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    while rest.len() >= 16 {
+        let (kept, length) = (word(rest, 8) as usize, word(rest, 12) as usize);
+        let Some(ip) = rest.get(16..16 + kept) else { break };
+        let short = |at: usize| u16::from_be_bytes([ip[at], ip[at + 1]]);
+        assert_eq!(usize::from(short(2)), length, "the head says how long the packet was");
+        if ip.get(28).is_some_and(|byte| byte >> 6 == 2) {
+            let at_us = u64::from(word(rest, 0)) * 1_000_000 + u64::from(word(rest, 4));
+            let (kept, length) = (kept - 28, length - 28);
+            found.push(Rtp { ports: (short(20), short(22)), sequence: short(30), at_us, kept, length });
+        }
+        rest = &rest[16 + kept..];
+    }
+    found
+}
+
+#[test]
+fn rtp_is_in_the_file_where_it_is_asked_for_and_what_is_said_only_with_all() {
+    let mut agent = Peer::new("127.0.0.1:9".parse().unwrap());
+    agent.auto_answer_hz = Some(880.0);
+    let text = format!("rules: [{{dial: \"700\", bridge: {{to: \"sip:agent@{}\"}}}}]", agent.address());
+    let node = start("capture-rtp", "46800-46899", || file(&text), &[]);
+    assert!(node.http("POST /capture?rtp=some").contains("400 Bad Request"));
+    let mut caller = Peer::new(node.sip);
+    for (round, (detail, kept)) in [("headers", 12), ("all", 172)].into_iter().enumerate() {
+        let told = node.http(&format!("POST /capture?calls=1&rtp={detail}"));
+        let path = told.split("written to ").nth(1).unwrap().trim().to_string();
+        let line = caller.dial("700", 440.0);
+        until("both voices", &mut [&mut caller, &mut agent], |p| {
+            let hears = |line: &common::Line, hz| line.heard.len() > 8_000 && line.hears(hz, 900) > 0.9;
+            hears(&p[0].lines[line], 880.0) && p[1].lines.get(round).is_some_and(|line| hears(line, 440.0))
+        });
+        caller.hang_up(line);
+        until("the agent's BYE", &mut [&mut caller, &mut agent], |p| p[1].lines[round].ended);
+        until("the end of the session", &mut [&mut caller, &mut agent], |_| node.metric("media_legs") == 0);
+        let mut size = (0, 0);
+        until("the whole file", &mut [&mut caller, &mut agent], |_| {
+            size = (std::fs::read(&path).unwrap().len(), size.0);
+            datagrams(&std::fs::read(&path).unwrap()).iter().filter(|(.., text)| text.starts_with("BYE ")).count() == 2
+                && size.0 == size.1
+        });
+        let packets = rtp(&std::fs::read(&path).unwrap());
+        let mut ways: Vec<(u16, u16)> = packets.iter().map(|packet| packet.ports).collect();
+        ways.sort_unstable();
+        ways.dedup();
+        assert_eq!(ways.len(), 4, "two legs, two directions: {ways:?}");
+        for way in ways {
+            let own: Vec<&Rtp> = packets.iter().filter(|packet| packet.ports == way).collect();
+            assert!(own.len() > 40, "{} packets on {way:?}", own.len());
+            assert!(own.iter().all(|packet| (packet.kept, packet.length) == (kept, 172)), "{detail}");
+            assert!(
+                own.windows(2).all(|pair| pair[1].sequence == pair[0].sequence.wrapping_add(1)),
+                "in order, each once"
+            );
+            assert!(own.windows(2).all(|pair| pair[1].at_us >= pair[0].at_us));
+        }
+    }
+    assert_eq!((node.metric("capture_rtp_dropped"), node.metric("capture_dropped")), (0, 0));
 }

@@ -264,6 +264,11 @@ fn a_carrier_gets_its_registration_and_its_form_of_numbers() {
     assert_eq!(call(&mut node, 2, "+8616812345678"), (DialFailure::Forbidden, None), "a premium number");
     assert_eq!(call(&mut node, 3, "110"), BUSY);
     assert_eq!((carrier.invite(1).uri_user.as_str(), node.running.metric("outside_emergency")), ("9110", 1));
+    let (number, gateway) = node.told("the emergency", |event| match event {
+        CallEvent::EmergencyCalled { number, gateway } => Some((number.expose().clone(), gateway.clone())),
+        _ => None,
+    });
+    assert_eq!((number.as_str(), gateway.as_str()), ("110", "carrier"));
 
     // A call from there needs no digest; its number loses what the carrier puts before it.
     let place = ("7702012345678".to_string(), "01012345678".to_string());

@@ -62,6 +62,7 @@ impl Decisions for Functions {
                 lang: Default::default(),
                 give_up_ms: 60_000,
             }),
+            tap: None,
             script,
         })
     }

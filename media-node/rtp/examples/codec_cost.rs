@@ -85,6 +85,7 @@ fn main() {
     }
     let (mut writer, mut reader) = tap_ring(100);
     let frame = TapFrame {
+        withheld: false,
         at: 0,
         rtp_timestamp: 0,
         way: TapWay::In,

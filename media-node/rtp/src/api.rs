@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 pub use crate::codec::Codec;
 use crate::dtls::DtlsPeer;
+use crate::mirror::Mirror;
 use crate::srtp::SrtpKeys;
 pub use crate::tap::TapDirection;
 use crate::tap::TapWriter;
@@ -171,6 +172,8 @@ pub enum MediaCommand {
     /// Lets somebody outside listen to a leg, instead of whoever did before (`MediaHandle::tap`
     /// makes the ring); over when the reader is dropped.
     Tap { leg: MediaLegId, direction: TapDirection, into: TapWriter },
+    /// Copies a leg's RTP into a capture from now on.
+    Mirror { leg: MediaLegId, into: Mirror },
     /// While set, digits from this leg are neither relayed nor recorded, and in-band tones are silenced.
     Secret { leg: MediaLegId, on: bool },
     /// Sends digits as telephone events.

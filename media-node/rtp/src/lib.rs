@@ -34,6 +34,7 @@ pub mod engine;
 pub mod g711;
 pub mod goertzel;
 pub mod ice;
+pub mod mirror;
 pub mod packet;
 pub mod rtcp;
 pub mod spool;

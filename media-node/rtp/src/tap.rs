@@ -59,6 +59,8 @@ pub struct TapFrame {
     pub way: TapWay,
     /// Whether it came, was made up, or is silence that fills a gap.
     pub heard: Heard,
+    /// Left out on purpose: while keys are secret, or what is recorded of the leg pauses.
+    pub withheld: bool,
     /// The samples.
     pub samples: [i16; TAP_SAMPLES],
 }
@@ -124,7 +126,8 @@ impl TapWriter {
             return;
         }
         let way = u64::from(frame.way == TapWay::Out);
-        let head = [frame.at, u64::from(frame.rtp_timestamp) | way << 32 | heard_code(frame.heard) << 40];
+        let (heard, withheld) = (heard_code(frame.heard) << 40, u64::from(frame.withheld) << 33);
+        let head = [frame.at, u64::from(frame.rtp_timestamp) | way << 32 | withheld | heard];
         let samples = frame
             .samples
             .chunks_exact(4)
@@ -171,7 +174,8 @@ impl TapReader {
             _ => Heard::Voice,
         };
         let way = if head >> 32 & 1 == 1 { TapWay::Out } else { TapWay::In };
-        Some(TapFrame { at, rtp_timestamp: head as u32, way, heard, samples })
+        let withheld = head >> 33 & 1 == 1;
+        Some(TapFrame { at, rtp_timestamp: head as u32, way, heard, withheld, samples })
     }
 
     /// Frames lost so far because this end was too slow.
@@ -206,6 +210,7 @@ mod tests {
             rtp_timestamp: u32::MAX - number as u32,
             way: if number.is_multiple_of(2) { TapWay::In } else { TapWay::Out },
             heard: [Heard::Nothing, Heard::ComfortNoise, Heard::Concealed, Heard::Voice][number as usize % 4],
+            withheld: number % 5 == 1,
             samples,
         }
     }

@@ -331,5 +331,6 @@ fn event_name(event: &CallEvent) -> &'static str {
         CallEvent::Reanchored { .. } => "reanchored",
         CallEvent::ReanchorFailed { .. } => "reanchor failed",
         CallEvent::TransferAsked { .. } => "transfer asked",
+        CallEvent::EmergencyCalled { .. } => "emergency called",
     }
 }

@@ -380,10 +380,10 @@ impl Session {
         self.settle();
     }
 
-    /// A recording of this session is complete in object storage, or failed for good.
-    pub fn recording_ended(&mut self, now: Now, event: CallEvent) {
+    /// A leg of this session is being sent to an emergency number.
+    pub fn emergency_called(&mut self, now: Now, number: String, gateway: String) {
         self.now = now;
-        self.ask(event);
+        self.ask(CallEvent::EmergencyCalled { number: number.into(), gateway });
         self.settle();
     }
 

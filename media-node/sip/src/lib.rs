@@ -20,7 +20,7 @@ mod uri;
 
 pub use config::{Advertised, AuthPolicy, EndpointConfig, Limits, PerSource, RequestFacts, Shard, Timers, Trust};
 pub use endpoint::{CommandError, Endpoint, Usage};
-pub use stream::{Frame, FrameError, Framer, MESSAGE_BYTES, shard_of, shard_of_call_id};
+pub use stream::{Frame, FrameError, Framer, MESSAGE_BYTES, shard_of, shard_of_call_id, shard_of_tag};
 
 /// What the pre-parser says of one datagram or framed message: well-formed, or refused.
 ///

@@ -158,6 +158,15 @@ pub fn shard_of_call_id(call_id: &[u8], count: usize) -> usize {
     (mixed % count.max(1) as u64) as usize
 }
 
+/// Where the index of an endpoint lies in the handles of its calls.
+pub(crate) const SHARD_SHIFT: u32 = 48;
+
+/// The shard whose endpoint made a tag for one of its calls; `None`: it is no such tag.
+pub fn shard_of_tag(tag: &[u8]) -> Option<usize> {
+    let (handle, _) = std::str::from_utf8(tag).ok()?.split_once('-')?;
+    usize::try_from(u64::from_str_radix(handle, 16).ok()? >> SHARD_SHIFT).ok()
+}
+
 /// The first place of `needle`.
 pub(crate) fn find(hay: &[u8], needle: &[u8]) -> Option<usize> {
     hay.windows(needle.len()).position(|w| w == needle)

@@ -229,6 +229,13 @@ pub enum ContactFact {
         /// Whether the other side had answered.
         answered: bool,
     },
+    /// A leg of the call was sent to an emergency number.
+    EmergencyCalled {
+        /// Which number.
+        number: Redacted<String>,
+        /// The name of the gateway that was tried first.
+        gateway: String,
+    },
     /// A recording began.
     RecordingStarted {
         /// Which.

@@ -226,6 +226,7 @@ impl FactBody for ContactFact {
             ContactFact::LegLeft { .. } => "LegLeft",
             ContactFact::CallerHeld { .. } => "CallerHeld",
             ContactFact::CallerResumed { .. } => "CallerResumed",
+            ContactFact::EmergencyCalled { .. } => "EmergencyCalled",
             ContactFact::RecordingPaused { .. } => "RecordingPaused",
             ContactFact::ContactAssigned { .. } => "ContactAssigned",
             ContactFact::ContactMoved { .. } => "ContactMoved",

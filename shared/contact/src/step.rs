@@ -337,6 +337,11 @@ impl<'a> Work<'a> {
                 Ok(())
             }
             CallEvent::TransferAsked { offer, target } => self.transfer_asked(*offer, target),
+            CallEvent::EmergencyCalled { number, gateway } => {
+                let (number, gateway) = (number.clone(), gateway.clone());
+                self.facts.push(ContactFact::EmergencyCalled { number, gateway });
+                Ok(())
+            }
         }
     }
 
@@ -502,6 +507,7 @@ pub fn decision(contact: &Contact, seq: u32, event: &CallEvent) -> Decision {
         label: label.into(),
         fallback: script.is_some().then(|| contact.fallback.clone()),
         script,
+        tap: None,
     };
     let current = &contact.script;
     if !contact.is_alive() {

@@ -107,6 +107,7 @@ async fn unknown_number(service: &Service) -> Result<Decision, ServiceError> {
         label: "1:unknown-number".into(),
         script: Some(vec![Verb::Reject { status: 404, prompts, retry_after_s: None }]),
         fallback: None,
+        tap: None,
     })
 }
 
@@ -156,7 +157,7 @@ async fn row(service: &Service, partition: &str, contact: ContactId) -> Result<O
 }
 
 fn over(tenant: TenantId) -> Decision {
-    Decision { tenant, label: "ended".into(), script: None, fallback: None }
+    Decision { tenant, label: "ended".into(), script: None, fallback: None, tap: None }
 }
 
 fn gone(event: &CallEvent) -> Option<Vec<Verb>> {

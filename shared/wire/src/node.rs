@@ -81,6 +81,13 @@ pub enum CallEvent {
         /// The user part or whole URI in Refer-To.
         target: Redacted<String>,
     },
+    /// A leg of the call is being sent to an emergency number, whatever lists and limits say.
+    EmergencyCalled {
+        /// The number, as it was asked for.
+        number: Redacted<String>,
+        /// The name of the gateway that is tried first.
+        gateway: String,
+    },
     /// The script came to its end. `result` is that of its last verb.
     ScriptEnded {
         /// The label of the script, as given in [`Decision::label`].
@@ -233,6 +240,22 @@ pub struct Decision {
     /// What keeps the caller company while decisions fail; pinned by the first decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Fallback>,
+    /// Whose voices the node hands to its speech engine from now on, until the call ends; `None`:
+    /// as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tap: Option<TapVoices>,
+}
+
+/// Voices of a call for a speech engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TapVoices {
+    /// The caller's, or that of the party called back.
+    Caller,
+    /// Those of all who are joined with the caller.
+    Callee,
+    /// All of them.
+    Both,
 }
 
 /// Verbs in order; the last one's result is reported.

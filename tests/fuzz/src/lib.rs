@@ -3,6 +3,7 @@
 //! committed corpora.
 
 mod audio;
+mod dtls;
 mod endpoint;
 mod flow;
 mod media;
@@ -13,17 +14,24 @@ mod signalling;
 #[allow(dead_code)]
 mod upload;
 
+/// SIP over WebSocket, as the node has it: private there as well.
+#[path = "../../../media-node/node/src/streams/websocket.rs"]
+#[allow(dead_code)]
+mod websocket;
+
 pub use audio::{spool, wav};
+pub use dtls::dtls;
 pub use endpoint::endpoint;
 pub use flow::{flow, script};
 pub use media::{rtcp, rtp};
-pub use signalling::{sdp, sip, stun};
+pub use signalling::{sdp, sip, stun, websocket as websocket_stream};
 
 /// A target.
 pub type Target = fn(&[u8]);
 
 /// All of them by the names of their corpora.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 12] = [
+    ("dtls", dtls),
     ("endpoint", endpoint),
     ("flow", flow),
     ("rtcp", rtcp),
@@ -34,6 +42,7 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("spool", spool),
     ("stun", stun),
     ("wav", wav),
+    ("websocket", websocket_stream),
 ];
 
 /// Takes a fuzzer's bytes apart; what is missing is zero.

@@ -4,8 +4,11 @@ use hotline_rtp::api::Codec;
 use hotline_rtp::ice::{self, IceCredentials};
 use hotline_session::sdp::{self, Local, LocalSecurity, LocalWeb, PeerSecurity, Setup};
 use hotline_sip::api::{Output, Path, Transport};
-use hotline_sip::{Endpoint, EndpointConfig, Frame, Framer, inspect, shard_of};
+use hotline_sip::{Endpoint, EndpointConfig, Frame, Framer, MESSAGE_BYTES, inspect, shard_of};
 use std::time::Instant;
+
+use crate::Bytes;
+use crate::websocket::{Handshake, Upgrade};
 
 /// One SIP message: as a datagram, and cut from a stream in parts of a size it names itself.
 pub fn sip(data: &[u8]) {
@@ -90,5 +93,55 @@ pub fn sdp(data: &[u8]) {
             assert_eq!(read.sections.len(), description.sections.len());
         }
         let _ = description.remote(codec, true);
+    }
+}
+
+/// A WebSocket connection of a browser: its upgrade (made right where the first byte is odd), then
+/// frames, both cut in parts of a size that the second byte names.
+pub fn websocket(data: &[u8]) {
+    const GOOD: &[u8] =
+        b"GET / HTTP/1.1\r\nHost: n\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Protocol: \
+        sip\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let mut data = Bytes(data);
+    let (mode, step) = (data.byte(), usize::from(data.byte()).max(1));
+    let mut handshake = Handshake::new(if mode & 2 == 2 { vec!["https://desk.example".into()] } else { Vec::new() });
+    let mut stream = if mode & 1 == 1 { vec![GOOD] } else { Vec::new() };
+    stream.extend(data.0.chunks(step));
+    let mut parts = stream.into_iter();
+    let mut socket = loop {
+        let Some(part) = parts.next() else { return };
+        let (reply, next) = handshake.take(part);
+        assert!(reply.is_empty() || reply.starts_with(b"HTTP/1.1 "));
+        match next {
+            Upgrade::More(more) => handshake = more,
+            Upgrade::Done(socket) => break socket,
+            Upgrade::Refused(reason) => {
+                assert!(!reason.is_empty() && !reply.starts_with(b"HTTP/1.1 101"));
+                return;
+            }
+        }
+    };
+    let mut came = 0;
+    for part in parts {
+        came += part.len();
+        socket.push(part);
+        loop {
+            match socket.next_frame() {
+                Ok(Some(Frame::Message(message))) => {
+                    assert!(message.len() <= MESSAGE_BYTES && message.len() <= came);
+                    let _ = inspect(&message);
+                    let wrapped = socket.wrap(&message);
+                    assert!(wrapped.is_empty() || wrapped.len() > message.len());
+                }
+                Ok(Some(Frame::Ping)) => {}
+                Ok(None) => break,
+                Err(reason) => {
+                    assert!(!reason.is_empty());
+                    return;
+                }
+            }
+        }
+        // A ping's answer, a close frame: never more than what came, and the heads.
+        assert!(socket.take_output().len() <= 2 * came + 16);
     }
 }

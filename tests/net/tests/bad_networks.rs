@@ -327,7 +327,7 @@ impl Decisions for Collects {
             _ => None,
         };
         let label = format!("{}:test", input.seq);
-        Ok(Decision { tenant: TenantId::from_u128(1), label, script, fallback: None })
+        Ok(Decision { tenant: TenantId::from_u128(1), label, script, fallback: None, tap: None })
     }
 
     async fn directory(&self, _: &DirectoryInput) -> Result<DirectoryOutput, Fault> {

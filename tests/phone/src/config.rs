@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::g711::Law;
+use hotline_rtp::api::Codec;
 
 /// What the phone sends while a call is up.
 #[derive(Debug, Clone)]
@@ -47,7 +47,7 @@ pub struct PhoneConfig {
     /// What is sent.
     pub microphone: Microphone,
     /// Codecs offered and accepted, the preferred one first.
-    pub laws: Vec<Law>,
+    pub codecs: Vec<Codec>,
     /// Our RTP port, even; 0 takes a free one.
     pub rtp_port: u16,
     /// Seconds asked for when registering.
@@ -69,7 +69,7 @@ impl PhoneConfig {
             display_name: None,
             auto_answer: None,
             microphone: Microphone::Silence,
-            laws: vec![Law::Mu, Law::A],
+            codecs: vec![Codec::Pcmu, Codec::Pcma],
             rtp_port: 0,
             register_expires: Duration::from_secs(60),
             seed: None,

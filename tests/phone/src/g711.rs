@@ -9,33 +9,6 @@ pub enum Law {
     A,
 }
 
-impl Law {
-    /// The static payload type (RFC 3551).
-    pub fn payload_type(self) -> u8 {
-        match self {
-            Law::Mu => 0,
-            Law::A => 8,
-        }
-    }
-
-    /// The encoding name in SDP.
-    pub fn name(self) -> &'static str {
-        match self {
-            Law::Mu => "PCMU",
-            Law::A => "PCMA",
-        }
-    }
-
-    /// By payload type.
-    pub fn of(payload_type: u8) -> Option<Self> {
-        match payload_type {
-            0 => Some(Law::Mu),
-            8 => Some(Law::A),
-            _ => None,
-        }
-    }
-}
-
 /// One byte to one sample.
 pub fn decode(law: Law, byte: u8) -> i16 {
     match law {

@@ -1,5 +1,6 @@
 //! A small softphone for tests and for `hotline call`: SIP through the project's own endpoint,
-//! plain RTP of its own, so that what it hears is judged independently of the media node.
+//! plain RTP and G.711 of its own, so that what it hears is judged independently of the media node; its
+//! G.722 and Opus are those of `hotline-rtp`.
 //!
 //! One phone carries one call at a time. It registers, calls, answers, holds, asks for transfers
 //! (REFER), lets another node take its call over (Replaces), sends digits (RFC 4733), records what it
@@ -33,6 +34,7 @@ mod wire;
 
 pub use config::{Microphone, PhoneConfig};
 pub use g711::{Law, decode, encode};
+pub use hotline_rtp::api::Codec;
 pub use ladder::{Ladder, LadderLine};
 pub use media::{HeardDigit, MediaCounts};
 pub use phone::{Phone, PhoneError, PhoneEvent};

@@ -8,9 +8,13 @@ use crate::config::Microphone;
 use crate::g711::{Law, decode, encode};
 use crate::sdp::Agreed;
 use crate::tone::Tone;
+use hotline_rtp::api::Codec;
+use hotline_rtp::codec::{Decoder, Encoder, MAX_FRAME_BYTES, Rate};
 
 /// Samples of a packet: 20 ms at 8 kHz.
-const PACKET: u32 = 160;
+const PACKET: usize = 160;
+/// Length of a packet, milliseconds.
+const PACKET_MS: u32 = 20;
 /// Packets of a key press before its end: 100 ms.
 const PRESS_PACKETS: u16 = 5;
 /// The end of a press is sent three times (RFC 4733 §2.5.1.4).
@@ -20,7 +24,7 @@ const GAP_PACKETS: u16 = 3;
 /// Longest recording, samples: ten minutes.
 const HEARD: usize = 8_000 * 600;
 /// A jump of timestamps over this is a new stream: five seconds.
-const JUMP: i64 = 40_000;
+const JUMP: usize = 40_000;
 /// Presses remembered.
 const DIGITS: usize = 1_000;
 
@@ -44,6 +48,39 @@ pub struct MediaCounts {
     pub rejected: u64,
 }
 
+/// G.711 by our own tables, the rest by `hotline-rtp`.
+fn law(codec: Codec) -> Option<Law> {
+    match codec {
+        Codec::Pcmu => Some(Law::Mu),
+        Codec::Pcma => Some(Law::A),
+        Codec::G722 | Codec::Opus => None,
+    }
+}
+
+#[derive(Debug)]
+enum Ears {
+    Law(Law),
+    Coded(Box<Decoder>),
+}
+
+impl Ears {
+    fn new(codec: Codec) -> Self {
+        law(codec).map_or_else(|| Ears::Coded(Box::new(Decoder::new(codec, Rate::Narrow))), Ears::Law)
+    }
+
+    fn decode(&mut self, payload: &[u8]) -> Vec<i16> {
+        match self {
+            Ears::Law(law) => payload.iter().map(|byte| decode(*law, *byte)).collect(),
+            Ears::Coded(decoder) => {
+                let mut samples = Vec::new();
+                // What cannot be decoded is silence.
+                let _ = decoder.decode(payload, &mut samples);
+                samples
+            }
+        }
+    }
+}
+
 /// What was heard in a call.
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
@@ -56,8 +93,10 @@ pub(crate) struct Heard {
     origin: Option<Duration>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Stream {
+    codec: Codec,
+    decoder: Ears,
     ssrc: u32,
     timestamp: u32,
     position: usize,
@@ -77,23 +116,28 @@ impl Heard {
         };
         self.counts.received += 1;
         if Some(rtp.payload_type()) == agreed.dtmf {
-            return self.press(rtp.timestamp(), rtp.payload());
+            return self.press(rtp.timestamp(), rtp.payload(), agreed.format.codec.clock_khz());
         }
-        let law = Law::of(rtp.payload_type())?;
+        if rtp.payload_type() != agreed.format.payload_type {
+            return None;
+        }
+        let codec = agreed.format.codec;
         let origin = *self.origin.get_or_insert(at);
         let arrival = (at.saturating_sub(origin).as_millis() as usize).saturating_mul(8);
-        let same = self.stream.filter(|s| s.ssrc == rtp.ssrc());
-        let offset = same.map(|s| i64::from(rtp.timestamp().wrapping_sub(s.timestamp) as i32));
-        let position = match (same, offset) {
-            (Some(stream), Some(offset)) if (0..JUMP + self.samples.len() as i64).contains(&offset) => {
-                stream.position + offset as usize
-            }
-            _ => {
-                self.stream = Some(Stream { ssrc: rtp.ssrc(), timestamp: rtp.timestamp(), position: arrival });
-                arrival
-            }
-        };
-        let end = position + rtp.payload().len();
+        let clock = i64::from(codec.clock_khz()) / 8;
+        let known = self.stream.take().filter(|s| s.ssrc == rtp.ssrc() && s.codec == codec).and_then(|s| {
+            let offset = i64::from(rtp.timestamp().wrapping_sub(s.timestamp) as i32) / clock;
+            let offset = usize::try_from(offset).ok().filter(|offset| *offset < JUMP + self.samples.len())?;
+            Some((s, offset))
+        });
+        let (stream, offset) = known.unwrap_or_else(|| {
+            let decoder = Ears::new(codec);
+            (Stream { codec, decoder, ssrc: rtp.ssrc(), timestamp: rtp.timestamp(), position: arrival }, 0)
+        });
+        let stream = self.stream.insert(stream);
+        let position = stream.position + offset;
+        let heard = stream.decoder.decode(rtp.payload());
+        let end = position + heard.len();
         if end > HEARD {
             return None;
         }
@@ -101,20 +145,18 @@ impl Heard {
             self.samples.resize(end, 0);
         }
         if let Some(place) = self.samples.get_mut(position..end) {
-            for (sample, byte) in place.iter_mut().zip(rtp.payload()) {
-                *sample = decode(law, *byte);
-            }
+            place.copy_from_slice(&heard);
         }
         None
     }
 
     /// RFC 4733: all packets of one press have one timestamp.
-    fn press(&mut self, timestamp: u32, payload: &[u8]) -> Option<char> {
+    fn press(&mut self, timestamp: u32, payload: &[u8], khz: u32) -> Option<char> {
         let [event, _flags, high, low, ..] = *payload else {
             return None;
         };
         let digit = char_of(event)?;
-        let duration = Duration::from_millis(u64::from(u16::from_be_bytes([high, low])) / 8);
+        let duration = Duration::from_millis(u64::from(u16::from_be_bytes([high, low])) / u64::from(khz));
         if self.last_press == Some(timestamp) {
             if let Some(last) = self.digits.last_mut() {
                 last.duration = last.duration.max(duration);
@@ -155,6 +197,8 @@ pub(crate) struct Speaker {
     timestamp: u32,
     microphone: Microphone,
     tone: Option<Tone>,
+    /// Makes payloads that are not G.711.
+    encoder: Option<Box<Encoder>>,
     position: usize,
     keys: VecDeque<u8>,
     press: Option<Press>,
@@ -174,6 +218,7 @@ impl Speaker {
             timestamp: (random >> 16) as u32,
             microphone,
             tone,
+            encoder: None,
             position: 0,
             keys: VecDeque::new(),
             press: None,
@@ -200,6 +245,7 @@ impl Speaker {
             ssrc: self.ssrc,
             sequence: self.sequence,
             timestamp: self.timestamp,
+            encoder: self.encoder.take(),
             first: self.first,
             ..Self::new(microphone, 0)
         };
@@ -208,7 +254,8 @@ impl Speaker {
     /// The packet of the next 20 ms; `None`: nothing is sent in them.
     pub fn next_packet(&mut self, agreed: &Agreed) -> Option<Vec<u8>> {
         let timestamp = self.timestamp;
-        self.timestamp = self.timestamp.wrapping_add(PACKET);
+        let step = PACKET_MS * agreed.format.codec.clock_khz();
+        self.timestamp = self.timestamp.wrapping_add(step);
         if self.press.is_none() && self.gap == 0 {
             let next = if agreed.dtmf.is_some() { self.keys.pop_front() } else { None };
             self.press = next.map(|event| Press { event, timestamp, packets: 0 });
@@ -216,7 +263,7 @@ impl Speaker {
         if let (Some(press), Some(payload_type)) = (&mut self.press, agreed.dtmf) {
             press.packets += 1;
             let end = press.packets > PRESS_PACKETS;
-            let duration = press.packets.min(PRESS_PACKETS) * PACKET as u16;
+            let duration = press.packets.min(PRESS_PACKETS) * step as u16;
             let [high, low] = duration.to_be_bytes();
             let payload = [press.event, if end { 0x80 | 10 } else { 10 }, high, low];
             let (marked, timestamp) = (press.packets == 1, press.timestamp);
@@ -227,13 +274,27 @@ impl Speaker {
             return self.packet(payload_type, marked, timestamp, &payload);
         }
         self.gap = self.gap.saturating_sub(1);
-        let mut payload = [0u8; PACKET as usize];
-        for byte in &mut payload {
-            let sample = self.sample()?;
-            *byte = encode(agreed.law, sample);
+        let mut frame = [0i16; PACKET];
+        for sample in &mut frame {
+            *sample = self.sample()?;
         }
+        let mut payload = [0u8; MAX_FRAME_BYTES];
+        let codec = agreed.format.codec;
+        let length = match law(codec) {
+            Some(law) => {
+                for (byte, sample) in payload.iter_mut().zip(frame) {
+                    *byte = encode(law, sample);
+                }
+                PACKET
+            }
+            None => {
+                let known = self.encoder.take().filter(|encoder| encoder.codec() == codec);
+                let encoder = self.encoder.insert(known.unwrap_or_else(|| Box::new(Encoder::new(codec))));
+                encoder.encode(&frame, Rate::Narrow, &mut payload)
+            }
+        };
         let marked = std::mem::replace(&mut self.first, false);
-        self.packet(agreed.law.payload_type(), marked, timestamp, &payload)
+        self.packet(agreed.format.payload_type, marked, timestamp, payload.get(..length)?)
     }
 
     fn packet(&mut self, payload_type: u8, marked: bool, timestamp: u32, payload: &[u8]) -> Option<Vec<u8>> {
@@ -271,9 +332,34 @@ impl Speaker {
 mod tests {
     use super::*;
     use crate::tone::tone_share;
+    use hotline_rtp::api::Format;
 
     fn agreed() -> Agreed {
-        Agreed { remote: "127.0.0.1:4000".parse().unwrap(), law: Law::Mu, dtmf: Some(101), send: true }
+        agreed_on(Codec::Pcmu, 0)
+    }
+
+    fn agreed_on(codec: Codec, payload_type: u8) -> Agreed {
+        let format = Format { codec, payload_type };
+        Agreed { remote: "127.0.0.1:4000".parse().unwrap(), format, dtmf: Some(101), send: true }
+    }
+
+    #[test]
+    fn wideband_sound_and_keys_lie_on_the_codecs_clock() {
+        for (codec, payload_type) in [(Codec::G722, 9), (Codec::Opus, 111)] {
+            let agreed = agreed_on(codec, payload_type);
+            let mut speaker = Speaker::new(Microphone::Tone(880), 5);
+            let mut heard = Heard::of_call();
+            for number in 0..60 {
+                if number == 30 {
+                    speaker.press_keys(event_of('7'));
+                }
+                let packet = speaker.next_packet(&agreed).unwrap();
+                heard.receive(&agreed, Duration::ZERO, &packet);
+            }
+            assert_eq!(heard.samples.len(), 60 * 160, "{codec:?}");
+            assert!(tone_share(&heard.samples[800..4_800], 880) > 0.95, "{codec:?}");
+            assert_eq!(heard.digits, [HeardDigit { digit: '7', duration: Duration::from_millis(100) }]);
+        }
     }
 
     #[test]

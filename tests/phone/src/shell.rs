@@ -238,7 +238,7 @@ impl Shell {
                 let (handle, agreed) = (call.handle, call.agreed.ok_or(PhoneError::NoCall)?);
                 call.held = on;
                 let direction = if on { "sendonly" } else { "sendrecv" };
-                let sdp = sdp::write(self.rtp_local, &[agreed.law], agreed.dtmf, version, direction);
+                let sdp = sdp::answer(self.rtp_local, &agreed, version, direction);
                 self.command(Command::Reoffer { call: handle, sdp: sdp.into() })
             }
             Ask::Transfer { to } => {
@@ -312,7 +312,7 @@ impl Shell {
         }
         let handle = self.endpoint.fresh_call();
         let version = self.next_version();
-        let sdp = sdp::offer(self.rtp_local, &self.config.laws, version);
+        let sdp = sdp::offer(self.rtp_local, &self.config.codecs, version);
         self.command(Command::Invite {
             call: handle,
             to: format!("<{uri}>"),
@@ -330,17 +330,17 @@ impl Shell {
     /// Answers the incoming call.
     fn accept(&mut self) -> Result<(), PhoneError> {
         let version = self.next_version();
-        let (laws, local) = (self.config.laws.clone(), self.rtp_local);
+        let (codecs, local) = (self.config.codecs.clone(), self.rtp_local);
         let call = self.call.as_mut().filter(|c| c.incoming && !c.up).ok_or(PhoneError::NoCall)?;
         call.answer_at = None;
         let handle = call.handle;
         let sdp = match &call.offer {
-            None => sdp::offer(local, &laws, version),
-            Some(offer) => match sdp::agree(offer, &laws) {
+            None => sdp::offer(local, &codecs, version),
+            Some(offer) => match sdp::agree(offer, &codecs) {
                 Some(agreed) => {
                     call.agreed = Some(agreed);
                     call.began = Some(Instant::now());
-                    sdp::write(local, &[agreed.law], agreed.dtmf, version, "sendrecv")
+                    sdp::answer(local, &agreed, version, "sendrecv")
                 }
                 None => {
                     self.call = None;
@@ -432,7 +432,7 @@ impl Shell {
     /// in silence. Any other is refused.
     fn on_replaces(&mut self, new: CallHandle, invite: &Invite) {
         let replaced = self.endpoint.replaced_call(invite);
-        let agreed = invite.sdp.as_deref().and_then(|offer| sdp::agree(offer, &self.config.laws));
+        let agreed = invite.sdp.as_deref().and_then(|offer| sdp::agree(offer, &self.config.codecs));
         let version = self.next_version();
         let (Some(call), Some(agreed)) = (self.call.as_mut().filter(|c| c.up && replaced == Some(c.handle)), agreed)
         else {
@@ -445,7 +445,7 @@ impl Shell {
         call.agreed = Some(agreed);
         call.source = None;
         call.held = false;
-        let sdp = sdp::write(self.rtp_local, &[agreed.law], agreed.dtmf, version, "sendrecv");
+        let sdp = sdp::answer(self.rtp_local, &agreed, version, "sendrecv");
         // Both may be gone already.
         let _ = self.command(Command::Answer { call: new, sdp: sdp.into(), headers: Vec::new() });
         let _ = self.command(Command::Hangup { call: old, status: None, reason: None });
@@ -454,7 +454,7 @@ impl Shell {
 
     /// Takes over the peer's description.
     fn agree(&mut self, sdp: Option<&[u8]>) {
-        let Some(agreed) = sdp.and_then(|sdp| sdp::agree(sdp, &self.config.laws)) else {
+        let Some(agreed) = sdp.and_then(|sdp| sdp::agree(sdp, &self.config.codecs)) else {
             return;
         };
         if let Some(call) = &mut self.call {
@@ -468,12 +468,12 @@ impl Shell {
 
     fn on_reoffer(&mut self, handle: CallHandle, offer: Option<Bytes>) {
         let version = self.next_version();
-        let laws = self.config.laws.clone();
+        let codecs = self.config.codecs.clone();
         let answer = match &offer {
-            None => Some(sdp::offer(self.rtp_local, &laws, version)),
-            Some(offer) => sdp::agree(offer, &laws).map(|agreed| {
+            None => Some(sdp::offer(self.rtp_local, &codecs, version)),
+            Some(offer) => sdp::agree(offer, &codecs).map(|agreed| {
                 let direction = if agreed.send { "sendrecv" } else { "recvonly" };
-                sdp::write(self.rtp_local, &[agreed.law], agreed.dtmf, version, direction)
+                sdp::answer(self.rtp_local, &agreed, version, direction)
             }),
         };
         let accepted = answer.is_some();

@@ -116,7 +116,8 @@ mod tests {
             at_us: 1_700_000_000_000_001,
             from: "192.0.2.1:5060".parse().unwrap(),
             to: "192.0.2.2:5070".parse().unwrap(),
-            bytes: b"BYE sip:x SIP/2.0\r\n\r\n".to_vec(),
+            length: 21,
+            bytes: b"BYE sip:x SIP/2.0\r\n\r\n"[..].into(),
         };
         let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
         while !collector.send(&packet, Transport::Tcp, "id@h") {

@@ -1,5 +1,6 @@
-//! Captures on demand: the SIP messages of the next calls to or from a number, as a file for tshark
-//! and sngrep; and of all calls to a HEP collector, where one is configured.
+//! Captures on demand: the SIP messages of the next calls to or from a number, and their RTP where that
+//! is asked for, as a file for tshark and sngrep; and the messages of all calls to a HEP collector, where
+//! one is configured.
 //!
 //! What proves an account, keys of SRTP and digits of INFO are struck out, byte by byte, so that
 //! lengths stay true. Numbers are not: whoever may read `data_dir` may read them.
@@ -12,10 +13,12 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use hotline_rtp::mirror::{MirrorDetail, MirrorPacket, MirrorReader, MirrorSink, mirror};
 use hotline_sip::api::Path as Way;
 
 use crate::config::CaptureSection;
@@ -26,6 +29,10 @@ use hep::Collector;
 
 /// Messages that wait for the disk; above it they are left out.
 const WAITING: usize = 1_024;
+/// RTP packets that wait for the disk.
+const RTP_WAITING: usize = 4_096;
+/// How often RTP is looked for: media threads wake nobody.
+const POLL: Duration = Duration::from_millis(20);
 /// Files of the same second.
 const SAME_SECOND: u32 = 1_000;
 
@@ -35,13 +42,25 @@ pub(crate) struct Packet {
     pub at_us: u64,
     pub from: SocketAddr,
     pub to: SocketAddr,
-    /// What was struck out is out.
-    pub bytes: Vec<u8>,
+    /// Its length as it was, bytes.
+    pub length: usize,
+    /// What was struck out is out, and what was said may be cut off.
+    pub bytes: Box<[u8]>,
+}
+
+impl From<MirrorPacket> for Packet {
+    fn from(packet: MirrorPacket) -> Self {
+        let MirrorPacket { at_us, from, to, length, bytes } = packet;
+        Self { at_us, from, to, length, bytes }
+    }
 }
 
 /// A file that a call's messages go to.
 #[derive(Clone)]
-pub struct Capture(SyncSender<Packet>);
+pub struct Capture {
+    messages: SyncSender<Packet>,
+    rtp: Option<MirrorSink>,
+}
 
 /// All captures.
 pub struct Captures {
@@ -50,6 +69,7 @@ pub struct Captures {
     filter: Trace,
     open: Mutex<Option<Capture>>,
     collector: Option<Collector>,
+    rtp_dropped: Arc<AtomicU64>,
 }
 
 impl Captures {
@@ -61,6 +81,7 @@ impl Captures {
             filter: Trace::default(),
             open: Mutex::new(None),
             collector: settings.hep.as_deref().map(|to| Collector::new(to, settings.hep_id)),
+            rtp_dropped: Arc::default(),
         }
     }
 
@@ -69,22 +90,25 @@ impl Captures {
     }
 
     /// Captures the next `calls` calls to or from `number` (empty: all) into one file; a capture that
-    /// still waits for calls ends.
+    /// still waits for calls ends. `rtp`: how much of their RTP is written too; `None`: nothing.
     ///
     /// # Errors
     /// The file cannot be made.
-    pub fn arm(&self, number: &str, calls: usize) -> io::Result<PathBuf> {
+    pub fn arm(&self, number: &str, calls: usize, rtp: Option<MirrorDetail>) -> io::Result<PathBuf> {
         std::fs::create_dir_all(&self.folder)?;
         self.prune()?;
         let (path, file) = self.create()?;
         let (sender, receiver) = sync_channel(WAITING);
+        let (sink, reader) = rtp.map(|detail| mirror(RTP_WAITING, detail)).unzip();
         let limit = self.settings.max_mb << 20;
+        let dropped = self.rtp_dropped.clone();
         std::thread::Builder::new().name("capture".into()).spawn(move || {
-            if let Err(error) = write(&file, &receiver, limit) {
+            let mut sources = Sources { messages: receiver, rtp: reader, copies: Vec::new(), dropped };
+            if let Err(error) = write(&file, &mut sources, limit) {
                 tracing::warn!(%error, "a capture ended early");
             }
         })?;
-        *self.open() = Some(Capture(sender));
+        *self.open() = Some(Capture { messages: sender, rtp: sink });
         self.filter.arm(number, calls);
         Ok(path)
     }
@@ -133,6 +157,11 @@ impl Captures {
         capture
     }
 
+    /// RTP packets that no capture had room for.
+    pub fn rtp_dropped(&self) -> u64 {
+        self.rtp_dropped.load(Ordering::Relaxed)
+    }
+
     /// Whether every message is wanted.
     pub fn collects(&self) -> bool {
         self.collector.is_some()
@@ -151,7 +180,12 @@ impl Captures {
 impl Capture {
     /// A message of a captured call; `false` where it is left out.
     pub(crate) fn add(&self, packet: Packet) -> bool {
-        self.0.try_send(packet).is_ok()
+        self.messages.try_send(packet).is_ok()
+    }
+
+    /// Where copies of a call's RTP go, if they are wanted.
+    pub(crate) fn rtp(&self) -> Option<&MirrorSink> {
+        self.rtp.as_ref()
     }
 }
 
@@ -159,25 +193,62 @@ impl Capture {
 pub(crate) fn packet(outgoing: bool, way: &Way, bytes: &[u8]) -> Packet {
     let (from, to) = if outgoing { (way.local, way.remote) } else { (way.remote, way.local) };
     let at_us = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
-    Packet { at_us: u64::try_from(at_us).unwrap_or(u64::MAX), from, to, bytes: mask::masked(bytes) }
+    let bytes = mask::masked(bytes).into_boxed_slice();
+    Packet { at_us: u64::try_from(at_us).unwrap_or(u64::MAX), from, to, length: bytes.len(), bytes }
 }
 
-fn write(file: &File, packets: &Receiver<Packet>, limit: u64) -> io::Result<()> {
+/// Where packets of a capture come from.
+struct Sources {
+    messages: Receiver<Packet>,
+    rtp: Option<MirrorReader>,
+    copies: Vec<MirrorPacket>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Sources {
+    /// What comes next, in order; `false`: the last call is over.
+    fn next(&mut self, into: &mut Vec<Packet>) -> bool {
+        let Some(rtp) = &mut self.rtp else {
+            let message = self.messages.recv();
+            let more = message.is_ok();
+            into.extend(message);
+            return more;
+        };
+        std::thread::sleep(POLL);
+        let calls = loop {
+            match self.messages.try_recv() {
+                Ok(message) => into.push(message),
+                Err(TryRecvError::Empty) => break true,
+                Err(TryRecvError::Disconnected) => break false,
+            }
+        };
+        let legs = rtp.drain(&mut self.copies);
+        self.dropped.fetch_add(rtp.take_lost(), Ordering::Relaxed);
+        into.extend(self.copies.drain(..).map(Packet::from));
+        into.sort_by_key(|packet| packet.at_us);
+        calls || legs
+    }
+}
+
+fn write(file: &File, sources: &mut Sources, limit: u64) -> io::Result<()> {
     let mut out = BufWriter::new(file);
     out.write_all(&pcap::head())?;
     out.flush()?;
-    let mut written = 0u64;
-    // Until the last call is over.
-    while let Ok(packet) = packets.recv() {
-        let record = pcap::record(&packet);
-        written += record.len() as u64;
-        if written > limit {
-            break;
+    let (mut written, mut packets) = (0u64, Vec::new());
+    let mut more = true;
+    while more {
+        more = sources.next(&mut packets);
+        for packet in packets.drain(..) {
+            let record = pcap::record(&packet);
+            written += record.len() as u64;
+            if written > limit {
+                return out.flush();
+            }
+            out.write_all(&record)?;
         }
-        out.write_all(&record)?;
         out.flush()?;
     }
-    out.flush()
+    Ok(())
 }
 
 #[cfg(test)]
@@ -203,9 +274,9 @@ mod tests {
         let captures = Captures::new(&settings(), &folder);
         assert!(captures.wants("600", "a").is_none());
         for _ in 0..3 {
-            captures.arm("600", 1).unwrap();
+            captures.arm("600", 1, None).unwrap();
         }
-        let path = captures.arm("600", 2).unwrap();
+        let path = captures.arm("600", 2, None).unwrap();
         let count = std::fs::read_dir(folder.join("captures")).unwrap().count();
         assert_eq!(count, 2, "the oldest are gone");
         assert!(captures.wants("700", "a").is_none());
@@ -226,6 +297,28 @@ mod tests {
         let texts: Vec<_> = read.iter().map(|p| String::from_utf8_lossy(&p.bytes).into_owned()).collect();
         assert_eq!(texts, ["OPTIONS sip:x SIP/2.0\r\n\r\n", "SIP/2.0 200 OK\r\n\r\n"]);
         assert_eq!((read[0].from, read[1].from), (way().remote, way().local));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn rtp_lies_between_the_messages_and_the_file_stays_small() {
+        let folder = std::env::temp_dir().join(format!("captures-rtp-{}", std::process::id()));
+        let captures = Captures::new(&settings(), &folder);
+        let path = captures.arm("", 1, Some(MirrorDetail::Headers)).unwrap();
+        let capture = captures.wants("600", "a").unwrap();
+        assert!(capture.add(packet(false, &way(), b"INVITE")));
+        assert!(capture.add(packet(true, &way(), b"SIP/2.0 200 OK")));
+        let leg = capture.rtp().unwrap().at("192.0.2.1:20000".parse().unwrap());
+        drop(capture);
+        // Whoever still has a leg keeps the file open.
+        drop(leg);
+        let end = std::time::Instant::now() + Duration::from_secs(10);
+        let length = || std::fs::metadata(&path).unwrap().len();
+        let wanted = pcap::head().len() as u64 + 2 * (16 + 28) + 6 + 14;
+        while length() < wanted && std::time::Instant::now() < end {
+            std::thread::yield_now();
+        }
+        assert_eq!((length(), captures.rtp_dropped()), (wanted, 0));
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -24,19 +24,21 @@ pub fn head() -> Vec<u8> {
 
 /// One packet with its record head.
 pub fn record(packet: &Packet) -> Vec<u8> {
-    let ip = datagram(packet.from, packet.to, &packet.bytes);
+    let ip = datagram(packet.from, packet.to, &packet.bytes, packet.length);
+    let whole = ip.len() + packet.length.saturating_sub(packet.bytes.len());
     let mut out = Vec::with_capacity(ip.len() + 16);
     out.extend(((packet.at_us / 1_000_000) as u32).to_le_bytes());
     out.extend(((packet.at_us % 1_000_000) as u32).to_le_bytes());
     out.extend((ip.len() as u32).to_le_bytes());
-    out.extend((ip.len() as u32).to_le_bytes());
+    out.extend((whole as u32).to_le_bytes());
     out.extend(ip);
     out
 }
 
-fn datagram(from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Vec<u8> {
+/// `length`: of the whole payload, of which the end may be cut off.
+fn datagram(from: SocketAddr, to: SocketAddr, payload: &[u8], length: usize) -> Vec<u8> {
     let payload = payload.get(..payload.len().min(SNAP - 48)).unwrap_or_default();
-    let udp_length = (payload.len() + 8) as u16;
+    let udp_length = (length.clamp(payload.len(), SNAP - 48) + 8) as u16;
     let mut out = Vec::with_capacity(payload.len() + 48);
     match (from.ip().to_canonical(), to.ip().to_canonical()) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
@@ -99,7 +101,8 @@ pub fn read(bytes: &[u8]) -> Vec<Packet> {
             at_us: u64::from(word(rest, 0)) * 1_000_000 + u64::from(word(rest, 4)),
             from: address(12, 20),
             to: address(16, 22),
-            bytes: ip[28..].to_vec(),
+            length: word(rest, 12) as usize - 28,
+            bytes: ip[28..].into(),
         });
         rest = &rest[16 + length..];
     }
@@ -117,15 +120,21 @@ mod tests {
             at_us: 1_700_000_000_123_456,
             from: "192.0.2.1:5060".parse().unwrap(),
             to: "198.51.100.7:5070".parse().unwrap(),
-            bytes: b"OPTIONS".to_vec(),
+            length: 7,
+            bytes: b"OPTIONS"[..].into(),
         };
         let file = [head(), record(&packet), record(&packet)[..20].to_vec()].concat();
         let back = read(&file);
         assert_eq!(back.len(), 1, "a record that is cut off is none");
         assert_eq!((back[0].at_us, back[0].from, back[0].to), (packet.at_us, packet.from, packet.to));
         assert_eq!(back[0].bytes, packet.bytes);
-        let v6 = datagram("[2001:db8::1]:5060".parse().unwrap(), "192.0.2.1:1".parse().unwrap(), b"x");
+        let v6 = datagram("[2001:db8::1]:5060".parse().unwrap(), "192.0.2.1:1".parse().unwrap(), b"x", 1);
         assert_eq!((v6[0], v6.len(), v6[6]), (0x60, 49, 17));
-        assert!(datagram(packet.from, packet.to, &[0; 70_000]).len() <= SNAP);
+        assert!(datagram(packet.from, packet.to, &[0; 70_000], 70_000).len() <= SNAP);
+        // Cut off, it says how long it was.
+        let cut = Packet { length: 172, bytes: [0x80; 12].into(), ..packet };
+        let back = read(&[head(), record(&cut)].concat());
+        assert_eq!((back[0].length, back[0].bytes.len()), (172, 12));
+        assert_eq!(datagram(cut.from, cut.to, &cut.bytes, cut.length)[24..26], [0, 180]);
     }
 }

@@ -3,10 +3,12 @@
 mod codecs;
 mod read;
 mod streams;
+mod tap;
 mod trunk;
 
 pub use read::{ConfigErrors, EXAMPLE};
 pub use streams::{StreamLimits, StreamSettings, TlsFiles};
+pub use tap::{TapSection, TapTarget};
 pub use trunk::{Gateway, Identity, NumberForm, TrunkSection};
 
 use hotline_base::NodeId;
@@ -33,6 +35,8 @@ pub struct Config {
     pub trunk: TrunkSection,
     /// `[capture]`
     pub capture: CaptureSection,
+    /// `[tap]`
+    pub tap: TapSection,
     /// `[log]`
     pub log: LogSection,
 }

@@ -40,6 +40,9 @@ wss_listen = []                           # WebSocket under TLS, for browsers
 tls_cert = ""                             # PEM: the certificate, then its chain; read again when it changes
 tls_key = ""                              # PEM: its private key
 tls_ca = ""                               # PEM: who is believed when we connect; "": tls_cert alone
+tls_client_ca = ""                        # PEM: whose certificates show that a gateway (tls_name) calls by TLS
+tls_client_cert = ""                      # PEM: shown when we connect and are asked for one; "": none is
+tls_client_key = ""
 ws_origins = []                           # pages that may connect, such as "https://desk.example"; [] for all
 ws_auth = true                            # by WebSocket a digest is needed from trusted addresses too
 stream_connections = 4096                 # TCP, TLS and WebSocket together
@@ -100,6 +103,7 @@ tenant_calls_per_second = 0               # new calls of each tenant; 0: no limi
 # identity = "from"                       # the caller's number: "from", "asserted" (P-Asserted-Identity), "both"
 # diversion = false                       # says which of our numbers forwarded the call
 # accept_calls = false                    # its addresses may call without a digest
+# tls_name = ""                           # only by TLS, with a certificate for this name (sip.tls_client_ca)
 # codecs = []                             # in this order, such as ["PCMA"]; [] for all
 
 [capture]                                 # POST /capture?number=600&calls=3 writes data_dir/captures
@@ -107,6 +111,10 @@ hep = ""                                  # host:port of a HEP collector that ge
 hep_id = 1                                # names this node there
 max_files = 20                            # the oldest go
 max_mb = 16                               # of each
+
+[tap]                                     # voices of calls for a speech engine, where decisions ask for them
+connect = ""                              # where it listens: "unix:/run/speech.sock" or "tcp:127.0.0.1:9092"
+max_streams = 200                         # voices at a time
 
 [log]
 level = "info"
@@ -135,6 +143,9 @@ const KEYS: &[(&str, &[&str])] = &[
             "tls_cert",
             "tls_key",
             "tls_ca",
+            "tls_client_ca",
+            "tls_client_cert",
+            "tls_client_key",
             "ws_origins",
             "ws_auth",
             "stream_connections",
@@ -164,6 +175,7 @@ const KEYS: &[(&str, &[&str])] = &[
         ],
     ),
     ("capture", &["hep", "hep_id", "max_files", "max_mb"]),
+    ("tap", &["connect", "max_streams"]),
     ("log", &["level", "json"]),
 ];
 
@@ -494,13 +506,14 @@ impl Config {
             max_files: r.number("capture", "max_files", 20, 1, 1_000) as usize,
             max_mb: r.number("capture", "max_mb", 16, 1, 1_024),
         };
+        let tap = r.tap();
         let log = LogSection { level: r.text("log", "level", "info"), json: r.flag("log", "json", true) };
         if tracing_subscriber::EnvFilter::try_new(&log.level).is_err() {
             r.wrong("log", "level", "write error, warn, info, debug or trace");
         }
 
         if r.errors.is_empty() {
-            Ok(Config { node, sip, media, http: HttpSection { listen }, cloud, trunk, capture, log })
+            Ok(Config { node, sip, media, http: HttpSection { listen }, cloud, trunk, capture, tap, log })
         } else {
             Err(ConfigErrors(r.errors))
         }

@@ -25,6 +25,10 @@ pub struct StreamSettings {
     pub tls: Option<TlsFiles>,
     /// Whose certificates are believed when we connect; `None`: those in the file of our own.
     pub tls_ca: Option<PathBuf>,
+    /// Whose certificates are believed of those who connect by TLS; `None`: nobody is asked for one.
+    pub tls_client_ca: Option<PathBuf>,
+    /// Shown when we connect and are asked; `None`: nothing is.
+    pub tls_client: Option<TlsFiles>,
     /// Pages that may open a WebSocket (their `Origin`); empty: all.
     pub ws_origins: Vec<String>,
     /// Who comes by WebSocket proves an account, from trusted addresses too.
@@ -109,7 +113,39 @@ impl Reader<'_> {
             idle: Duration::from_secs(self.number("sip", "stream_idle_s", 900, 1, 86_400)),
         };
         let tls_ca = self.path("tls_ca");
-        StreamSettings { tls, tls_ca, ws_origins, ws_auth: self.flag("sip", "ws_auth", true), limits }
+        let tls_client_ca = self.path("tls_client_ca");
+        let tls_client = match (self.path("tls_client_cert"), self.path("tls_client_key")) {
+            (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
+            (None, None) => None,
+            (Some(_), None) => {
+                self.wrong("sip", "tls_client_key", "is empty: name the PEM file with the key of sip.tls_client_cert");
+                None
+            }
+            (None, Some(_)) => {
+                self.wrong(
+                    "sip",
+                    "tls_client_cert",
+                    "is empty: name the PEM file with the certificate of sip.tls_client_key",
+                );
+                None
+            }
+        };
+        if tls.is_none() && (tls_client_ca.is_some() || tls_client.is_some()) {
+            self.wrong(
+                "sip",
+                "tls_cert",
+                "is empty: sip.tls_client_ca and sip.tls_client_cert need TLS, and TLS a certificate",
+            );
+        }
+        StreamSettings {
+            tls,
+            tls_ca,
+            tls_client_ca,
+            tls_client,
+            ws_origins,
+            ws_auth: self.flag("sip", "ws_auth", true),
+            limits,
+        }
     }
 
     fn path(&mut self, key: &str) -> Option<PathBuf> {
@@ -150,6 +186,8 @@ mod tests {
             ("tls_listen = [\"127.0.0.1:5061\"]", "sip.tls_cert: is empty: sip.tls_listen needs a certificate"),
             ("wss_listen = [\"127.0.0.1:443\"]\ntls_cert = \"c\"", "sip.tls_key: is empty"),
             ("tls_key = \"k\"", "sip.tls_cert: is empty"),
+            ("tls_client_key = \"k\"", "sip.tls_client_cert: is empty"),
+            ("tls_client_ca = \"c\"", "sip.tls_cert: is empty: sip.tls_client_ca"),
             ("ws_listen = [\"8080\"]", "sip.ws_listen: \"8080\": write an address and a port"),
             ("ws_origins = [\"desk.example\"]", "sip.ws_origins: \"desk.example\": write scheme and host"),
             ("ws_origins = [\"https://desk.example/\"]", "sip.ws_origins"),

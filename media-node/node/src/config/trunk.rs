@@ -13,7 +13,7 @@ const GATEWAYS: usize = 64;
 /// Numbers that are called whatever the lists and limits say.
 const EMERGENCY: [&str; 6] = ["110", "112", "119", "120", "911", "999"];
 /// The settings of a `[[trunk.gateway]]`.
-const KEYS: [&str; 23] = [
+const KEYS: [&str; 24] = [
     "name",
     "host",
     "port",
@@ -36,6 +36,7 @@ const KEYS: [&str; 23] = [
     "identity",
     "diversion",
     "accept_calls",
+    "tls_name",
     "codecs",
 ];
 
@@ -145,6 +146,8 @@ pub struct Gateway {
     pub diversion: bool,
     /// Calls that come from its addresses need no digest.
     pub accept_calls: bool,
+    /// Calls count as its own only over TLS with a certificate for this name; empty: by its addresses.
+    pub tls_name: String,
     /// What it is offered, the preferred one first; empty: all.
     pub codecs: Vec<Codec>,
 }
@@ -175,6 +178,7 @@ impl Gateway {
             identity: Identity::From,
             diversion: false,
             accept_calls: false,
+            tls_name: String::new(),
             codecs: Vec::new(),
         }
     }
@@ -358,6 +362,7 @@ impl Table<'_, '_> {
             identity: self.one_of("identity", Identity::From, &identities),
             diversion: self.flag("diversion"),
             accept_calls: self.flag("accept_calls"),
+            tls_name: self.text("tls_name"),
             codecs: self.codecs(),
             name,
             ..Gateway::at(&host)
@@ -367,6 +372,12 @@ impl Table<'_, '_> {
         }
         if gateway.register && gateway.user.is_empty() {
             self.wrong("register", "needs a user to register as");
+        }
+        if !gateway.tls_name.is_empty() && !is_host(&gateway.tls_name) {
+            self.wrong("tls_name", "write the name in the gateway's certificate, such as sip.carrier.example");
+        }
+        if !gateway.tls_name.is_empty() && !gateway.accept_calls {
+            self.wrong("tls_name", "is of no use without accept_calls = true");
         }
         if gateway.country.len() > 3 || gateway.country.starts_with('+') {
             self.wrong("country", "write 1 to 3 digits without the +");
@@ -398,6 +409,11 @@ impl Reader<'_> {
             if gateways.iter().take(index).any(|other| other.name == gateway.name) {
                 self.wrong("trunk", "gateway", format_args!("{:?} is there twice: give them names", gateway.name));
             }
+        }
+        if gateways.iter().any(|gateway| !gateway.tls_name.is_empty())
+            && self.text("sip", "tls_client_ca", "").is_empty()
+        {
+            self.wrong("sip", "tls_client_ca", "is empty: a gateway's tls_name needs the authority of its certificate");
         }
         let allow = self.prefixes("allow", &[]);
         if !gateways.is_empty() && allow.is_empty() {
@@ -515,6 +531,7 @@ host = \"h\"
 [[trunk.gateway]]
 host = \"h\"
 country = \"+86\"
+tls_name = \"a b\"
 ";
         let errors = Config::read(text, &BTreeMap::new()).unwrap_err().to_string();
         for part in [
@@ -526,6 +543,9 @@ country = \"+86\"
             "trunk.gateway 1: prepend: \"x\": write digits",
             "trunk.gateway 1: codecs: write a list",
             "trunk.gateway 3: country: write 1 to 3 digits",
+            "trunk.gateway 3: tls_name: write the name",
+            "trunk.gateway 3: tls_name: is of no use without accept_calls",
+            "sip.tls_client_ca: is empty",
             "trunk.gateway: \"h\" is there twice",
         ] {
             assert!(errors.contains(part), "missing {part:?} in\n{errors}");

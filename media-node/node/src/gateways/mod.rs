@@ -380,10 +380,18 @@ impl Gateways {
         self.lock().lines.iter().find(|line| line.way.address.ip().to_canonical() == ip).map(|line| line.way.gateway)
     }
 
-    /// Whether calls from an address need no digest because it is a gateway's.
-    pub fn accepts(&self, ip: IpAddr) -> bool {
-        let accepting = |gateway: usize| self.gateway(gateway).is_some_and(|gateway| gateway.accept_calls);
-        self.of_source(ip).is_some_and(accepting)
+    /// The gateway whose name a certificate bears.
+    pub fn of_certificate(&self, bears: impl Fn(&str) -> bool) -> Option<usize> {
+        self.trunk.gateways.iter().position(|gateway| !gateway.tls_name.is_empty() && bears(&gateway.tls_name))
+    }
+
+    /// Whether calls need no digest because they come from a gateway: from one of its addresses, or by
+    /// a connection whose certificate bears its name where it has one.
+    pub fn accepts(&self, ip: IpAddr, shown: Option<usize>) -> bool {
+        let accepting = |wanted: &dyn Fn(&Gateway) -> bool, index: Option<usize>| {
+            index.and_then(|index| self.gateway(index)).is_some_and(|gateway| gateway.accept_calls && wanted(gateway))
+        };
+        accepting(&|_| true, shown) || accepting(&|gateway| gateway.tls_name.is_empty(), self.of_source(ip))
     }
 
     /// Whether a URI leads to a gateway: by one of its addresses, or by its name.

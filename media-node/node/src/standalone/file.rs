@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use hotline_wire::node::Prompt;
+use hotline_wire::node::{Prompt, TapVoices};
 
 use super::yaml::{self, Node, Value};
 
@@ -28,6 +28,8 @@ pub struct DecisionFile {
 pub(super) struct Rule {
     /// A number, or the start of one and `*`.
     pub(super) dial: String,
+    /// Whose voices a speech engine gets.
+    pub(super) tap: Option<TapVoices>,
     pub(super) action: Action,
 }
 
@@ -80,6 +82,13 @@ impl DecisionFile {
     }
 }
 
+impl DecisionFile {
+    /// Whether any call's voices go to a speech engine.
+    pub fn taps(&self) -> bool {
+        self.rules.iter().any(|rule| rule.tap.is_some())
+    }
+}
+
 impl Reader<'_> {
     fn wrong(&mut self, line: usize, what: impl fmt::Display) {
         self.errors.push(format!("line {line}: {what}"));
@@ -112,9 +121,24 @@ impl Reader<'_> {
         if stem.contains('*') && stem != "*" {
             self.wrong(node.line, "dial: a `*` may only stand at the end");
         }
-        let rest: Vec<(String, Node)> = entries.iter().filter(|(k, _)| k != "dial").cloned().collect();
+        let tap = find(entries, "tap").and_then(|node| self.voices(node));
+        let rest: Vec<(String, Node)> =
+            entries.iter().filter(|(key, _)| key != "dial" && key != "tap").cloned().collect();
         let action = self.action(node.line, &rest)?;
-        Some(Rule { dial, action })
+        Some(Rule { dial, tap, action })
+    }
+
+    fn voices(&mut self, node: &Node) -> Option<TapVoices> {
+        let word = if let Value::Text(text) = &node.value { text.as_str() } else { "" };
+        match word {
+            "caller" => Some(TapVoices::Caller),
+            "callee" => Some(TapVoices::Callee),
+            "both" => Some(TapVoices::Both),
+            _ => {
+                self.wrong(node.line, "tap: write caller, callee or both");
+                None
+            }
+        }
     }
 
     /// One action: exactly one of the known words.
@@ -413,6 +437,9 @@ mod tests {
     dance: {a: b}
   - menu: {wait_ms: x, keys: {\"12\": hangup}}
     dial: \"4\"
+  - dial: \"6\"
+    tap: all
+    hangup: now
   - dial: \"5\"
     queue: {music: {file: missing.wav}, agents: \"sip:a[9-1]@127.0.0.1\"}
 ",
@@ -427,6 +454,7 @@ mod tests {
             "line 8: `prompt:` is missing",
             "line 8: wait_ms: write a whole number",
             "line 8: \"12\" is no key",
+            "line 11: tap: write caller, callee or both",
             "missing.wav",
             "[9-1]",
         ] {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use hotline_base::{CommandId, ContactId, NodeId, RecordingId, TenantId, Timestamp};
 use hotline_wire::node::{
-    CallEvent, CallInput, Decision, MediaScript, NodeAction, NodeCommand, RingAgent, Verb, VerbResult,
+    CallEvent, CallInput, Decision, MediaScript, NodeAction, NodeCommand, RingAgent, TapVoices, Verb, VerbResult,
 };
 
 use file::Action;
@@ -69,6 +69,7 @@ impl StandAlone {
     pub fn decide(&self, input: &CallInput) -> (Decision, Vec<NodeCommand>) {
         let mut state = self.lock();
         let (label, script) = state.step(input);
+        let tap = state.taps(input);
         let matches = state.queues.matches(input.at);
         let mut script = script;
         let mut commands = Vec::new();
@@ -83,7 +84,7 @@ impl StandAlone {
                 _ => commands.push(state.command(found.contact, ring, input.at)),
             }
         }
-        let decision = Decision { tenant: TENANT, label, script, fallback: None };
+        let decision = Decision { tenant: TENANT, label, script, fallback: None, tap };
         (decision, commands)
     }
 
@@ -120,6 +121,12 @@ impl State {
     fn fresh(&mut self) -> u128 {
         self.counter += 1;
         self.counter
+    }
+
+    /// Whose voices of a call that arrives go to a speech engine.
+    fn taps(&self, input: &CallInput) -> Option<TapVoices> {
+        let CallEvent::Arrived { did, .. } = &input.event else { return None };
+        self.file.rules.iter().find(|rule| matches(&rule.dial, did))?.tap
     }
 
     fn step(&mut self, input: &CallInput) -> (String, Option<MediaScript>) {
@@ -175,7 +182,8 @@ impl State {
             | CallEvent::PartyRinging
             | CallEvent::PartyAnswered { .. }
             | CallEvent::Reanchored { .. }
-            | CallEvent::TransferAsked { .. } => ("talk".into(), None),
+            | CallEvent::TransferAsked { .. }
+            | CallEvent::EmergencyCalled { .. } => ("talk".into(), None),
         }
     }
 

@@ -33,6 +33,8 @@ struct Connection {
     remote: SocketAddr,
     /// A whole message came, or we opened it.
     proven: bool,
+    /// The gateway that its certificate shows it to be.
+    gateway: Option<usize>,
 }
 
 #[derive(Default)]
@@ -163,6 +165,21 @@ impl Streams {
         shared.runtime.clone().spawn(async move { serve::outgoing(shared, path, receiver).await });
     }
 
+    /// Its certificate shows that a connection comes from this gateway.
+    fn known_as(&self, connection: u64, gateway: Option<usize>) {
+        if let Some(connection) = self.lock().connections.get_mut(&connection) {
+            connection.gateway = gateway;
+        }
+    }
+
+    /// The gateway that the certificate of a connection shows.
+    pub fn gateway_of(&self, path: &Path) -> Option<usize> {
+        if path.transport != Transport::Tls {
+            return None;
+        }
+        self.lock().connections.get(&path.connection)?.gateway
+    }
+
     /// Whether a connection to a peer is there.
     fn reaches(&self, path: Path) -> bool {
         self.lock().by_peer(path).is_some()
@@ -222,7 +239,7 @@ impl Streams {
             }
             table.unproven.push_back(id);
         }
-        table.connections.insert(id, Connection { sender, transport, remote, proven });
+        table.connections.insert(id, Connection { sender, transport, remote, proven, gateway: None });
         Some((id, receiver))
     }
 }

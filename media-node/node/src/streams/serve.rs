@@ -34,9 +34,13 @@ pub(super) async fn incoming(shared: Arc<Shared>, stream: TcpStream, path: Path,
     let deadline = Instant::now() + shared.streams.settings.limits.handshake;
     match (path.transport, shared.streams.tls()) {
         (Transport::Tls | Transport::Wss, Some(tls)) => {
-            let agreed = timeout_at(deadline, tls.acceptor().accept(stream)).await;
+            let browser = path.transport == Transport::Wss;
+            let agreed = timeout_at(deadline, tls.acceptor(browser).accept(stream)).await;
             match agreed {
-                Ok(Ok(stream)) => agree(&shared, stream, path, &mut outgoing, deadline).await,
+                Ok(Ok(stream)) => {
+                    recognise(&shared, path, stream.get_ref().1);
+                    agree(&shared, stream, path, &mut outgoing, deadline).await;
+                }
                 Ok(Err(error)) => refused(&shared, path, &error),
                 Err(_) => refused(&shared, path, &"TLS was not agreed on in time"),
             }
@@ -93,11 +97,20 @@ async fn secure(
     let name = tls::server_name(&name).ok_or_else(|| format!("{name:?} is no name for a certificate"))?;
     match timeout_at(deadline, tls.connector().connect(name, stream)).await {
         Ok(Ok(stream)) => {
+            recognise(shared, path, stream.get_ref().1);
             exchange(shared, stream, path, Framing::Sip(Framer::default()), receiver, true).await;
             Ok(())
         }
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err("TLS was not agreed on in time".into()),
+    }
+}
+
+/// Whether a connection is a gateway's, by the certificate that its other side showed.
+fn recognise(shared: &Shared, path: Path, tls: &rustls::CommonState) {
+    if let Some(shown) = tls.peer_certificates().and_then(<[_]>::first) {
+        let gateway = shared.gateways.of_certificate(|name| tls::bears(shown, name));
+        shared.streams.known_as(path.connection, gateway);
     }
 }
 

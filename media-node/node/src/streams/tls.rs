@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use rustls::client::verify_server_name;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{ClientConfig, InconsistentKeys, RootCertStore, ServerConfig};
 use sha2::{Digest, Sha256};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -30,15 +32,26 @@ fn wrong(key: &str, path: &Path, remedy: impl fmt::Display) -> TlsError {
 
 /// The certificate in use.
 pub struct Tls {
+    paths: Paths,
+    current: RwLock<Current>,
+}
+
+/// The files.
+#[derive(Clone)]
+struct Paths {
     files: TlsFiles,
     ca: Option<PathBuf>,
-    current: RwLock<Current>,
+    client_ca: Option<PathBuf>,
+    client: Option<TlsFiles>,
 }
 
 struct Current {
     /// Of all files.
     hash: [u8; 32],
+    /// For SIP: asks for a certificate where there is an authority for it.
     server: Arc<ServerConfig>,
+    /// For browsers: asks for none.
+    web: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
     /// Seconds since 1970.
     not_after: Option<i64>,
@@ -62,10 +75,11 @@ impl Tls {
         let Some(files) = settings.tls.clone() else {
             return Ok(None);
         };
-        let ca = settings.tls_ca.clone();
-        let current = read(&files, ca.as_deref())?;
-        warn_of_expiry(&files.cert, &current);
-        Ok(Some(Arc::new(Tls { files, ca, current: RwLock::new(current) })))
+        let (ca, client_ca) = (settings.tls_ca.clone(), settings.tls_client_ca.clone());
+        let paths = Paths { files, ca, client_ca, client: settings.tls_client.clone() };
+        let current = read(&paths)?;
+        warn_of_expiry(&paths.files.cert, &current);
+        Ok(Some(Arc::new(Tls { paths, current: RwLock::new(current) })))
     }
 
     fn with<T>(&self, get: impl FnOnce(&Current) -> T) -> T {
@@ -73,8 +87,8 @@ impl Tls {
     }
 
     /// For a connection that comes.
-    pub(super) fn acceptor(&self) -> TlsAcceptor {
-        self.with(|current| TlsAcceptor::from(current.server.clone()))
+    pub(super) fn acceptor(&self, browser: bool) -> TlsAcceptor {
+        self.with(|current| TlsAcceptor::from(if browser { &current.web } else { &current.server }.clone()))
     }
 
     /// For a connection of ours.
@@ -92,12 +106,12 @@ impl Tls {
     /// # Errors
     /// What is wrong with them; the old certificate stays.
     pub fn reload(&self) -> Result<Reloaded, TlsError> {
-        let fresh = read(&self.files, self.ca.as_deref())?;
+        let fresh = read(&self.paths)?;
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         if current.hash == fresh.hash {
             return Ok(Reloaded::Same);
         }
-        warn_of_expiry(&self.files.cert, &fresh);
+        warn_of_expiry(&self.paths.files.cert, &fresh);
         *current = fresh;
         Ok(Reloaded::New)
     }
@@ -135,7 +149,15 @@ pub(super) fn server_name(host: &str) -> Option<ServerName<'static>> {
     ServerName::try_from(host.to_owned()).ok()
 }
 
-fn read(files: &TlsFiles, ca: Option<&Path>) -> Result<Current, TlsError> {
+/// Whether a certificate that was believed is for this name.
+pub(super) fn bears(certificate: &CertificateDer<'_>, name: &str) -> bool {
+    let (Ok(certificate), Some(name)) = (ParsedCertificate::try_from(certificate), server_name(name)) else {
+        return false;
+    };
+    verify_server_name(&certificate, &name).is_ok()
+}
+
+fn read(paths: &Paths) -> Result<Current, TlsError> {
     let mut hash = Sha256::new();
     let mut file = |key: &str, path: &Path| -> Result<Vec<u8>, TlsError> {
         let bytes = std::fs::read(path)
@@ -144,50 +166,86 @@ fn read(files: &TlsFiles, ca: Option<&Path>) -> Result<Current, TlsError> {
         hash.update(&bytes);
         Ok(bytes)
     };
-    let cert = file("tls_cert", &files.cert)?;
-    let key = file("tls_key", &files.key)?;
-    let ca = ca.map(|path| file("tls_ca", path).map(|bytes| (path, bytes))).transpose()?;
-
-    let chain = certificates("tls_cert", &files.cert, &cert)?;
-    let key = PrivateKeyDer::from_pem_slice(&key).map_err(|_| {
-        wrong("tls_key", &files.key, "holds no private key: write one in PEM without a passphrase (PKCS #8 or PKCS #1)")
-    })?;
-    let mut roots = RootCertStore::empty();
-    let (roots_key, roots_path, anchors) = match ca {
-        Some((path, bytes)) => ("tls_ca", path, certificates("tls_ca", path, &bytes)?),
-        None => ("tls_cert", files.cert.as_path(), chain.clone()),
+    let files = &paths.files;
+    let own = (file("tls_cert", &files.cert)?, file("tls_key", &files.key)?);
+    let ca = paths.ca.as_deref().map(|path| file("tls_ca", path).map(|bytes| (path, bytes))).transpose()?;
+    let client_ca = paths.client_ca.as_deref();
+    let client_ca = client_ca.map(|path| file("tls_client_ca", path).map(|bytes| (path, bytes))).transpose()?;
+    let shown = match &paths.client {
+        Some(shown) => Some((shown, file("tls_client_cert", &shown.cert)?, file("tls_client_key", &shown.key)?)),
+        None => None,
     };
-    for anchor in anchors {
-        roots
-            .add(anchor)
-            .map_err(|e| wrong(roots_key, roots_path, format_args!("a certificate in it is damaged: {e}")))?;
-    }
+
+    let chain = certificates("tls_cert", &files.cert, &own.0)?;
+    let key = private_key("tls_key", &files.key, &own.1)?;
+    let roots = match ca {
+        Some((path, bytes)) => authorities("tls_ca", path, certificates("tls_ca", path, &bytes)?)?,
+        None => authorities("tls_cert", &files.cert, chain.clone())?,
+    };
     let not_after = chain.first().and_then(|cert| not_after(cert));
 
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let unusable = |e: rustls::Error| match e {
+    let unusable = |e| unusable(("tls_cert", "tls_key"), files, e);
+    let builder = || {
+        ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().map_err(unusable)
+    };
+    let web = builder()?.with_no_client_auth().with_single_cert(chain.clone(), key.clone_key()).map_err(unusable)?;
+    let server = match client_ca {
+        None => web.clone(),
+        Some((path, bytes)) => {
+            let roots = authorities("tls_client_ca", path, certificates("tls_client_ca", path, &bytes)?)?;
+            // Phones have none; who shows one must be believed.
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+                .allow_unauthenticated()
+                .build()
+                .map_err(|e| wrong("tls_client_ca", path, e))?;
+            builder()?.with_client_cert_verifier(verifier).with_single_cert(chain, key).map_err(unusable)?
+        }
+    };
+    let client = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(unusable)?
+        .with_root_certificates(roots);
+    let client = match shown {
+        None => client.with_no_client_auth(),
+        Some((files, cert, key)) => {
+            let chain = certificates("tls_client_cert", &files.cert, &cert)?;
+            let key = private_key("tls_client_key", &files.key, &key)?;
+            let unusable = |e| self::unusable(("tls_client_cert", "tls_client_key"), files, e);
+            client.with_client_auth_cert(chain, key).map_err(unusable)?
+        }
+    };
+    let (server, web, client) = (Arc::new(server), Arc::new(web), Arc::new(client));
+    Ok(Current { hash: hash.finalize().into(), server, web, client, not_after })
+}
+
+/// Why a certificate and its key cannot be used together; `keys`: their settings.
+fn unusable(keys: (&str, &str), files: &TlsFiles, error: rustls::Error) -> TlsError {
+    match error {
         rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => wrong(
-            "tls_key",
+            keys.1,
             &files.key,
             format_args!(
                 "does not belong to the certificate in {}: name the key it was made with",
                 files.cert.display()
             ),
         ),
-        other => wrong("tls_cert", &files.cert, format_args!("cannot be used with its key: {other}")),
-    };
-    let server = ServerConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(unusable)?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(unusable)?;
-    let client = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(unusable)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Current { hash: hash.finalize().into(), server: Arc::new(server), client: Arc::new(client), not_after })
+        other => wrong(keys.0, &files.cert, format_args!("cannot be used with its key: {other}")),
+    }
+}
+
+fn private_key(setting: &str, path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|_| {
+        wrong(setting, path, "holds no private key: write one in PEM without a passphrase (PKCS #8 or PKCS #1)")
+    })
+}
+
+fn authorities(key: &str, path: &Path, anchors: Vec<CertificateDer<'static>>) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for anchor in anchors {
+        roots.add(anchor).map_err(|e| wrong(key, path, format_args!("a certificate in it is damaged: {e}")))?;
+    }
+    Ok(roots)
 }
 
 fn certificates(key: &str, path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {

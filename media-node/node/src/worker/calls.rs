@@ -5,15 +5,16 @@ use std::time::Instant;
 
 use hotline_base::ContactId;
 use hotline_rtp::CallKey;
-use hotline_rtp::api::MediaLegId;
+use hotline_rtp::api::MediaCommand;
 use hotline_session::{
-    Arrival, DecisionFailure, DialError, LegSecret, Note, Now, OpenedLeg, Outbound, Output, Session,
+    Arrival, DecisionFailure, DialError, LegNo, LegSecret, Note, Now, OpenedLeg, Outbound, Output, Session,
 };
 use hotline_sip::api::{CallHandle, Command, Event, Invite};
 use hotline_wire::legs::DialogRef;
 use hotline_wire::node::{CallInput, NodeCommand};
 
 use super::outside::Outside;
+use super::taps::Voices;
 use super::{Traced, Worker};
 use crate::capture::{self, Capture};
 use crate::clock;
@@ -34,7 +35,7 @@ pub(super) struct Entry {
     calls: Vec<CallHandle>,
     /// Whose the calls are, where that was proved or is known.
     pub(super) owners: Vec<(CallHandle, String)>,
-    media: Vec<MediaLegId>,
+    pub(super) voices: Voices,
     pub(super) outside: Outside,
     /// Places the contact's next call when the reports of this one are delivered: the command may
     /// overtake the answer to the last of them.
@@ -129,7 +130,7 @@ impl Worker {
             armed: None,
             calls: vec![call],
             owners: invite.user.iter().map(|user| (call, user.clone())).collect(),
-            media: Vec::new(),
+            voices: Voices::default(),
             outside: Outside::default(),
             next: None,
             arrived: now.mono,
@@ -145,7 +146,8 @@ impl Worker {
     /// A number in international form, by the rules of the gateway that it came from.
     fn number_from(&self, invite: &Invite, number: &str) -> String {
         let (gateways, country_code) = (&self.shared.gateways, &self.shared.config.sip.country_code);
-        let source = gateways.of_source(invite.path.remote.ip()).filter(|_| invite.user.is_none());
+        let shown = self.shared.streams.gateway_of(&invite.path);
+        let source = shown.or_else(|| gateways.of_source(invite.path.remote.ip())).filter(|_| invite.user.is_none());
         match source.and_then(|index| gateways.gateway(index)) {
             Some(gateway) => {
                 let country = if gateway.country.is_empty() { country_code } else { &gateway.country };
@@ -202,7 +204,7 @@ impl Worker {
             armed: None,
             calls: Vec::new(),
             owners: Vec::new(),
-            media: Vec::new(),
+            voices: Voices::default(),
             outside: Outside::default(),
             next: None,
             arrived: now.mono,
@@ -290,8 +292,8 @@ impl Worker {
         for call in &entry.calls {
             self.by_call.remove(call);
         }
-        for leg in &entry.media {
-            self.by_media.remove(leg);
+        for leg in entry.voices.legs() {
+            self.by_media.remove(&leg);
         }
         self.by_serial.remove(&entry.serial);
         self.by_contact.remove(&entry.session.contact());
@@ -313,7 +315,7 @@ impl Worker {
                 }
             }
             Output::OpenMedia => {
-                let opened = self.open_media(slot, entry);
+                let opened = self.open_media(slot, entry, LegNo::CALLER);
                 entry.session.media_opened(clock::now(), opened);
             }
             Output::Dial { leg, target, attempt } => self.dial(slot, entry, leg, target, attempt),
@@ -354,13 +356,20 @@ impl Worker {
     }
 
     /// Opens a media leg on the call's thread.
-    pub(super) fn open_media(&mut self, slot: usize, entry: &mut Entry) -> Result<OpenedLeg, DialError> {
+    pub(super) fn open_media(&mut self, slot: usize, entry: &mut Entry, leg: LegNo) -> Result<OpenedLeg, DialError> {
         match self.shared.media.open_leg(CallKey(entry.serial), self.index) {
             Ok(opened) => {
                 self.by_media.insert(opened.leg, slot);
-                entry.media.push(opened.leg);
+                self.tap_opened(entry, leg, opened.leg);
                 let ip = self.shared.config.media_ip();
                 let rtp = std::net::SocketAddr::new(ip, opened.rtp.port());
+                let capture = entry.messages.as_ref().and_then(|messages| messages.traced.capture.as_ref());
+                if let Some(sink) = capture.and_then(Capture::rtp)
+                    && let Err(error) =
+                        self.shared.media.send(MediaCommand::Mirror { leg: opened.leg, into: sink.at(rtp) })
+                {
+                    tracing::warn!(contact = %entry.session.contact(), %error, "a leg's RTP is not captured");
+                }
                 Ok(OpenedLeg { id: opened.leg, rtp, secret: LegSecret(clock::random()) })
             }
             Err(error) => {
@@ -381,6 +390,7 @@ impl Worker {
         match &self.shared.decider {
             Decider::Local(stand_alone) => {
                 let (decision, commands) = stand_alone.decide(&input);
+                self.tap_wanted(entry, &decision);
                 entry.session.decided(clock::now(), input.seq, Ok(decision));
                 for command in commands {
                     self.shared.mail_contact(command.contact, Mail::Command(Box::new(command)));

@@ -28,6 +28,9 @@ impl Worker {
                 let answered = matches!(other, Event::Answered { .. });
                 let dialog = if answered { self.dialog_ref(call) } else { None };
                 let attends = match &other {
+                    Event::Referred { call, request, refer_to } if self.asks_around(*call, *request, refer_to) => {
+                        return;
+                    }
                     Event::Referred { refer_to, .. } => self.attended(refer_to),
                     _ => None,
                 };

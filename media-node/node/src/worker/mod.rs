@@ -7,6 +7,7 @@ mod outside;
 mod placed;
 mod relays;
 mod routes;
+mod taps;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -234,8 +235,9 @@ impl Worker {
                 self.endpoint.handle_unreachable(Instant::now(), path);
             }
             Mail::Decided { contact, seq, result } => {
-                if result.is_err() {
-                    Metrics::add(&self.shared.metrics.decisions_failed);
+                match &result {
+                    Ok(decision) => self.tap_decided(contact, decision),
+                    Err(_) => Metrics::add(&self.shared.metrics.decisions_failed),
                 }
                 self.with_contact(contact, |session, now| session.decided(now, seq, result));
             }
@@ -257,6 +259,7 @@ impl Worker {
                 self.with_contact(contact, |session, now| session.loaded(now, sounds));
             }
             Mail::Resolved { contact, leg, wanted, hop } => self.resolved(contact, leg, *wanted, hop),
+            Mail::Attends(attending) => self.attends(*attending),
             Mail::GatewayFound { gateway, found } => self.gateway_found(gateway, found),
             Mail::RefuseNewCalls(refuse) => {
                 let retry_after = self.endpoint.config().limits.retry_after_s;

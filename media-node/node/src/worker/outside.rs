@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use hotline_base::ContactId;
 use hotline_session::{DialError, LegNo};
-use hotline_sip::api::{CallHandle, Credentials, Event, Header, Path, Transport};
+use hotline_sip::api::{CallHandle, Credentials, Event, Header, Path, RequestHandle, Transport};
 use hotline_wire::legs::DialogRef;
 
 use super::Worker;
@@ -16,7 +16,7 @@ use crate::config::{Gateway, Identity};
 use crate::dial;
 use crate::dns::{Hop, Service};
 use crate::gateways::{self, Change, OutsideCall, Policy, Refused, Way, Wish};
-use crate::mailbox::Mail;
+use crate::mailbox::{Attending, Mail};
 use crate::metrics::Metrics;
 
 /// A session's calls to outside: they count as long as they last.
@@ -100,6 +100,9 @@ impl Worker {
             Metrics::add(&shared.metrics.outside_emergency);
             let contact = entry.session.contact();
             tracing::warn!(%contact, number, gateway = gateway.name, "an emergency number is called");
+            if tried.is_empty() {
+                entry.session.emergency_called(clock::now(), number.clone(), gateway.name.clone());
+            }
         }
         let dialled = gateways::outward(gateway, &shared.config.sip.country_code, &number);
         let transport = match gateway.transport {
@@ -226,6 +229,36 @@ impl Worker {
             remote_target: format!("sip:{own}").into(),
             peer: format!("{own};transport=udp"),
         })
+    }
+
+    /// A REFER with a Replaces whose dialog another worker may have: that one is asked. `true`: so it is.
+    pub(super) fn asks_around(&self, call: CallHandle, request: RequestHandle, refer_to: &str) -> bool {
+        let Some(value) = replaces_of(refer_to) else { return false };
+        let call_id = value.split(';').next().unwrap_or_default().trim();
+        let owner = self.shared.dispatch.worker_of_call_id(call_id.as_bytes());
+        let Some(mailbox) = self.shared.mailboxes.get(owner).filter(|_| owner != self.index) else { return false };
+        let refer_to = refer_to.to_string();
+        let attending = Attending { asker: self.index, call, request, refer_to, found: None };
+        mailbox.post(Mail::Attends(Box::new(attending)))
+    }
+
+    /// Another worker asks for a dialog, or has answered.
+    pub(super) fn attends(&mut self, mut attending: Attending) {
+        if attending.asker != self.index {
+            attending.found = self.attended(&attending.refer_to);
+            if let Some(mailbox) = self.shared.mailboxes.get(attending.asker) {
+                mailbox.post(Mail::Attends(Box::new(attending)));
+            }
+            return;
+        }
+        let Attending { call, request, refer_to, found, .. } = attending;
+        let Some(slot) = self.by_call.get(&call).copied() else { return };
+        self.with_slot(slot, |session, now| {
+            if let Some(dialog) = found {
+                session.attends(call, dialog);
+            }
+            session.handle_sip(now, Event::Referred { call, request, refer_to });
+        });
     }
 
     /// The way by a transport to an address.

@@ -68,6 +68,9 @@ fn is_uri(target: &str) -> bool {
 impl Worker {
     /// Looks for a way to a target and tells the session.
     pub(super) fn dial(&mut self, slot: usize, entry: &mut Entry, leg: LegNo, target: Target, attempt: u32) {
+        if let Target::Agent { agent, .. } = &target {
+            entry.voices.rings(leg, *agent);
+        }
         let found = match target {
             Target::Agent { sip_user, .. } if is_uri(&sip_user) => self.to_address(sip_user, attempt),
             Target::Agent { sip_user, node, address, offer, agent, replaces } => {
@@ -102,7 +105,7 @@ impl Worker {
 
     pub(super) fn dial_route(&mut self, slot: usize, entry: &mut Entry, leg: LegNo, route: Result<Route, DialError>) {
         let dialed = route.and_then(|Route { wanted, path }| {
-            let media = self.open_media(slot, entry)?;
+            let media = self.open_media(slot, entry, leg)?;
             let call = self.endpoint.fresh_call();
             self.own_call(slot, entry, call);
             entry.owners.extend(wanted.owner.map(|user| (call, user)));

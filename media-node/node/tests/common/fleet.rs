@@ -80,6 +80,7 @@ impl Decisions for Functions {
             label: "test".into(),
             fallback: Some(fallback()),
             script: usual(&input.event, has_agent),
+            tap: None,
         })
     }
 

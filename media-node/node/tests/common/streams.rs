@@ -252,11 +252,17 @@ impl<W: Wire> StreamPhone<W> {
         self.wait("200 to REGISTER", |m| m.starts_with("SIP/2.0 200") && header(m, "CSeq").ends_with("REGISTER"))
     }
 
-    /// Calls a number, waits for its answer, and hangs up.
-    pub fn call_and_hang_up(&mut self, number: &str, sdp: &str) {
+    /// Calls a number; `To` and the Call-ID.
+    pub fn invite(&mut self, number: &str, sdp: &str) -> (String, String) {
         let to = format!("<sip:{number}@hotline>");
         let call = format!("call-{}-{number}-{}", self.user, self.serial);
         self.request("INVITE", &format!("sip:{number}@hotline"), &to, &call, "", sdp);
+        (to, call)
+    }
+
+    /// Calls a number, waits for its answer, and hangs up.
+    pub fn call_and_hang_up(&mut self, number: &str, sdp: &str) {
+        let (_, call) = self.invite(number, sdp);
         let ok = self.wait("the answer", |m| m.starts_with("SIP/2.0 200") && header(m, "CSeq").ends_with("INVITE"));
         let to = header(&ok, "To").to_owned();
         let target = header(&ok, "Contact").trim_matches(['<', '>']).to_owned();

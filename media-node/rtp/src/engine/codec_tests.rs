@@ -1,5 +1,8 @@
 //! Legs with codecs that differ: bridges, conferences, prompts, digits and taps, in virtual time.
 
+use hotline_wire::recording::ChannelRole;
+
+use super::recording_tests::meta;
 use super::shard_tests::{World, packet, peer};
 use crate::api::*;
 use crate::codec::{Decoder, Encoder, MAX_FRAME_BYTES, Rate};
@@ -404,4 +407,47 @@ fn a_tap_hears_prompts_and_conferences_and_ends_with_its_leg() {
     world.command(MediaCommand::Close { leg: MediaLegId(0) });
     samples(&mut reader);
     assert!(reader.is_over());
+}
+
+#[test]
+fn a_tap_withholds_secret_keys_and_what_is_said_in_a_pause_of_the_recording() {
+    let mut world = World::new(2);
+    let mut a = Phone::new(&mut world, 0, PCMU, 440.0);
+    let mut b = Phone::new(&mut world, 1, PCMU, 880.0);
+    world.command(MediaCommand::Bridge { a: a.id(), b: b.id() });
+    let (into, mut reader) = tap_ring(1_000);
+    world.command(MediaCommand::Tap { leg: a.id(), direction: TapDirection::Both, into });
+    talk(&mut world, &mut [&mut a, &mut b], 20);
+    while reader.read().is_some() {}
+    world.command(MediaCommand::Secret { leg: a.id(), on: true });
+    talk(&mut world, &mut [&mut a, &mut b], 20);
+    world.command(MediaCommand::Secret { leg: a.id(), on: false });
+    let frames: Vec<TapFrame> = std::iter::from_fn(|| reader.read()).collect();
+    assert_eq!(frames.len(), 40);
+    for frame in &frames {
+        let own = frame.way == TapWay::In;
+        assert_eq!(frame.withheld, own, "what is said to a party is no secret of theirs");
+        assert_eq!(frame.samples == [0; 160], own);
+    }
+    // What waited in the ear when the secret ended stays one.
+    talk(&mut world, &mut [&mut a, &mut b], 20);
+    let own: Vec<bool> =
+        std::iter::from_fn(|| reader.read()).filter(|f| f.way == TapWay::In).map(|f| f.withheld).collect();
+    assert!(own[..10].iter().all(|withheld| *withheld) && !own[11..].iter().any(|withheld| *withheld), "{own:?}");
+
+    let legs = RecordLegs { left: a.id(), right: Some(b.id()) };
+    let meta = meta(&[ChannelRole::Caller, ChannelRole::Agent]);
+    world.command(MediaCommand::StartRecording { token: Token(9), legs, spool: "pause".into(), meta });
+    world.command(MediaCommand::PauseRecording { token: Token(9), paused: true });
+    talk(&mut world, &mut [&mut a, &mut b], 20);
+    let frames: Vec<TapFrame> = std::iter::from_fn(|| reader.read()).collect();
+    assert!(frames.iter().all(|frame| frame.withheld && frame.samples == [0; 160]), "both directions");
+    world.command(MediaCommand::PauseRecording { token: Token(9), paused: false });
+    talk(&mut world, &mut [&mut a, &mut b], 40);
+    let samples: Vec<f32> = std::iter::from_fn(|| reader.read())
+        .filter(|frame| frame.way == TapWay::In && !frame.withheld)
+        .flat_map(|frame| frame.samples)
+        .map(f32::from)
+        .collect();
+    assert!(samples.len() >= 25 * 160 && share(&samples, 440.0) > 0.95);
 }

@@ -13,6 +13,7 @@ use crate::ear::Ear;
 use crate::emodel::mos;
 use crate::g711::mean_level;
 use crate::goertzel::InbandReceiver;
+use crate::mirror::Mirror;
 use crate::packet::{COMFORT_NOISE_PT, Header};
 use crate::rtcp::{self, Compound, MAX_REPORT_LEN, ReportBlock, SenderInfo};
 use crate::srtp::{RTCP_OVERHEAD, RTP_OVERHEAD};
@@ -105,6 +106,8 @@ pub(super) struct Leg<S> {
     pub quiet: Option<Box<QuietWatch>>,
     /// What is heard and sent is protected.
     pub shield: Option<Box<Shield>>,
+    /// Packets are copied there for a capture.
+    pub mirror: Option<Box<Mirror>>,
     pub receiver: Receiver,
     pub sender: Sender,
     pub rejected: u64,
@@ -182,6 +185,7 @@ impl<S> Leg<S> {
             silent_told: false,
             quiet: None,
             shield: None,
+            mirror: None,
             next_stats: now,
             rtcp_from: None,
             cname,
@@ -389,6 +393,7 @@ impl<S: MediaSocket> Leg<S> {
     /// Sends an RTP packet, protected where the leg is. `false`: not taken.
     pub fn send_rtp(&mut self, to: Option<SocketAddr>, datagram: &[u8]) -> bool {
         let Some(shield) = &mut self.shield else {
+            self.reflect(to, datagram);
             return self.rtp.send(to, datagram);
         };
         let Some(srtp) = &mut shield.srtp else {
@@ -400,8 +405,21 @@ impl<S: MediaSocket> Leg<S> {
         };
         front.copy_from_slice(datagram);
         match srtp.protect_rtp(&mut buffer, datagram.len()) {
-            Ok(length) => self.rtp.send(to, buffer.get(..length).unwrap_or_default()),
+            Ok(length) => {
+                let protected = buffer.get(..length).unwrap_or_default();
+                self.reflect(to, protected);
+                self.rtp.send(to, protected)
+            }
             Err(_) => false,
+        }
+    }
+
+    /// A packet on its way to the peer, for a capture.
+    fn reflect(&self, to: Option<SocketAddr>, datagram: &[u8]) {
+        if let Some(mirror) = &self.mirror
+            && let Some(to) = to.or_else(|| self.latch.address())
+        {
+            mirror.went(to, datagram, self.secret);
         }
     }
 

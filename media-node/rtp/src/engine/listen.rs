@@ -2,6 +2,7 @@
 //! recorded of a wideband leg. What is merely relayed never comes here.
 
 use super::io::MediaSocket;
+use super::recording::Recording;
 use super::shard::{Shard, Slot};
 use crate::api::{Law, MediaEvent, MediaLegId};
 use crate::codec::resample::Halver;
@@ -65,11 +66,16 @@ impl Scribe {
     }
 }
 
+/// So long after a secret or a pause the tap stays silent, frames: the ear's longest delay and a little.
+const HUSH_FRAMES: u8 = 11;
+
 /// A listener outside the call.
 pub(super) struct Tap {
     direction: TapDirection,
     into: TapWriter,
     at: u64,
+    /// Frames for which what is said stays withheld: the ear holds back what was said before.
+    hushed: u8,
     halver: Halver,
     /// What the party hears: what we send, decoded again.
     sent: Option<Ear>,
@@ -77,7 +83,7 @@ pub(super) struct Tap {
 
 impl Tap {
     pub fn new(direction: TapDirection, into: TapWriter) -> Self {
-        Self { direction, into, at: 0, halver: Halver::default(), sent: None }
+        Self { direction, into, at: 0, hushed: 0, halver: Halver::default(), sent: None }
     }
 
     /// A packet that went to the party.
@@ -90,18 +96,22 @@ impl Tap {
         ear.take(patch.sequence, patch.timestamp, payload, now);
     }
 
-    /// 20 ms have passed: hands on what was heard (`None`: nothing is) and what was sent.
-    fn tick(&mut self, heard: Option<(&Frame, Heard, u32)>) {
+    /// 20 ms have passed: hands on what was heard (`None`: nothing is) and what was sent, but for
+    /// what is to be withheld.
+    fn tick(&mut self, heard: Option<(&Frame, Heard, u32)>, secret: bool, paused: bool) {
+        self.hushed = if secret || paused { HUSH_FRAMES } else { self.hushed.saturating_sub(1) };
+        let hushed = self.hushed > 0;
         let mut frame = TapFrame {
             at: self.at,
             rtp_timestamp: 0,
             way: TapWay::In,
             heard: Heard::Nothing,
+            withheld: hushed,
             samples: [0; TAP_SAMPLES],
         };
         self.at += TAP_SAMPLES as u64;
         if self.direction.has(TapWay::In) {
-            if let Some((said, heard, timestamp)) = heard {
+            if let Some((said, heard, timestamp)) = heard.filter(|_| !hushed) {
                 frame.heard = heard;
                 frame.rtp_timestamp = timestamp;
                 match said.rate {
@@ -122,10 +132,14 @@ impl Tap {
         if self.direction.has(TapWay::Out) {
             frame.way = TapWay::Out;
             frame.samples.fill(0);
-            (frame.heard, frame.rtp_timestamp) = (Heard::Nothing, 0);
+            (frame.heard, frame.rtp_timestamp, frame.withheld) = (Heard::Nothing, 0, paused);
             if let Some(ear) = &mut self.sent {
                 frame.rtp_timestamp = ear.timestamp();
                 frame.heard = ear.hear(&mut frame.samples);
+            }
+            if paused {
+                frame.samples.fill(0);
+                frame.heard = Heard::Nothing;
             }
             self.into.write(&frame);
         }
@@ -251,7 +265,7 @@ impl<S: MediaSocket> Shard<S> {
 
     /// The next 20 ms of what a leg says, which its tap gets too.
     pub fn listen(&mut self, slot: Slot) -> Option<(Frame, Heard)> {
-        let leg = self.leg(slot)?;
+        let leg = self.legs.get_mut(slot as usize)?.as_deref_mut()?;
         let said = leg.ear.as_mut().map(|ear| {
             let mut frame = Frame::silent(ear.listens_to().1);
             let timestamp = ear.timestamp();
@@ -259,7 +273,9 @@ impl<S: MediaSocket> Shard<S> {
             (frame, heard, timestamp)
         });
         if let Some(tap) = &mut leg.tap {
-            tap.tick(said.as_ref().map(|(frame, heard, timestamp)| (frame, *heard, *timestamp)));
+            let recording = leg.recording.and_then(|(index, _)| self.recordings.get(index as usize)?.as_deref());
+            let paused = recording.is_some_and(Recording::is_paused);
+            tap.tick(said.as_ref().map(|(frame, heard, timestamp)| (frame, *heard, *timestamp)), leg.secret, paused);
             if tap.into.is_abandoned() {
                 leg.tap = None;
                 self.tune(slot);

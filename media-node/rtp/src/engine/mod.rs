@@ -8,6 +8,7 @@ mod mix;
 mod pace;
 mod play;
 mod ports;
+pub mod probe;
 mod recording;
 mod relay;
 mod shard;
@@ -415,6 +416,7 @@ impl MediaHandle {
             | MediaCommand::WatchQuiet { leg, .. }
             | MediaCommand::InbandDigits { leg, .. }
             | MediaCommand::Tap { leg, .. }
+            | MediaCommand::Mirror { leg, .. }
             | MediaCommand::Secret { leg, .. }
             | MediaCommand::SendDigits { leg, .. }
             | MediaCommand::Close { leg } => *leg,

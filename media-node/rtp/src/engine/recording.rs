@@ -28,6 +28,13 @@ pub(super) struct Recording {
     dropped: u64,
 }
 
+impl Recording {
+    /// Whether silence is written at present.
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+}
+
 impl<S: MediaSocket> Shard<S> {
     pub fn start_recording(&mut self, token: Token, legs: RecordLegs, spool: PathBuf, meta: &str, now: Micros) {
         if let Err((sink, reason)) = self.try_start_recording(token, legs, spool, meta, now) {

@@ -12,7 +12,7 @@ use crate::goertzel::power_share;
 use crate::spool::tests::leftovers;
 use crate::spool::{UploadEvent, UploaderConfig};
 
-fn meta(roles: &[ChannelRole]) -> String {
+pub(super) fn meta(roles: &[ChannelRole]) -> String {
     let at = Timestamp::from_millis(1_700_000_000_000);
     let meta = RecordingMeta {
         tenant: TenantId::new(at, 1),

@@ -29,9 +29,15 @@ impl<S: MediaSocket> Shard<S> {
                 {
                     return;
                 }
+                self.mirror(slot, datagram, from);
                 self.unprotect(slot, datagram, now)
             }
-            None => datagram.len(),
+            None => {
+                if leg.mirror.is_some() {
+                    self.mirror(slot, datagram, from);
+                }
+                datagram.len()
+            }
         };
         let Some(leg) = self.legs.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
             return;
@@ -72,6 +78,16 @@ impl<S: MediaSocket> Shard<S> {
                 let peer = leg.peer;
                 self.keep_back(peer, &header);
             }
+        }
+    }
+
+    /// A packet from the network, for a capture.
+    fn mirror(&mut self, slot: Slot, datagram: &[u8], from: Option<SocketAddr>) {
+        if let Some(leg) = self.leg(slot)
+            && let Some(mirror) = &leg.mirror
+            && let Some(from) = from.or_else(|| leg.latch.address())
+        {
+            mirror.came(from, datagram, leg.secret);
         }
     }
 

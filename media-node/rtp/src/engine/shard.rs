@@ -179,6 +179,11 @@ impl<S: MediaSocket> Shard<S> {
             }
             MediaCommand::Mix { legs } => self.mix(&legs, now),
             MediaCommand::Tap { leg, direction, into } => self.tap(leg, direction, into),
+            MediaCommand::Mirror { leg, into } => {
+                if let Some(leg) = self.slot_of(leg).and_then(|slot| self.leg(slot)) {
+                    leg.mirror = Some(Box::new(into));
+                }
+            }
             MediaCommand::Secret { leg, on } => {
                 let Some(slot) = self.slot_of(leg) else {
                     return;

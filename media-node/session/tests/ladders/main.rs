@@ -265,7 +265,7 @@ impl World {
     fn decide_with(&mut self, label: &str, script: Option<MediaScript>, fallback: Option<Fallback>) {
         let seq = self.asked.take().unwrap().seq;
         self.log(format!("decision {seq}: {label}"));
-        let decision = Decision { tenant: TenantId::from_u128(3), label: label.into(), script, fallback };
+        let decision = Decision { tenant: TenantId::from_u128(3), label: label.into(), script, fallback, tap: None };
         self.session.decided(self.now(), seq, Ok(decision));
         self.drain();
     }
@@ -582,6 +582,7 @@ fn event_line(event: &CallEvent) -> String {
         CallEvent::TransferAsked { offer, target } => {
             format!("agent {} asks for {}", offer.as_u128(), target.expose())
         }
+        CallEvent::EmergencyCalled { number, gateway } => format!("{} is called by {gateway}", number.expose()),
     }
 }
 

@@ -217,6 +217,7 @@ fn an_answer_to_something_else_is_ignored() {
         label: "x".into(),
         script: Some(vec![Verb::Hangup]),
         fallback: None,
+        tap: None,
     };
     w.session.decided(w.now(), 9, Ok(decision.clone()));
     w.drain();

@@ -25,7 +25,7 @@ use crate::flood::Flood;
 use crate::guard::Guard;
 use crate::message::{Message, Start};
 use crate::parse::{Refusal, parse};
-use crate::stream::{Frame, Framer};
+use crate::stream::{Frame, Framer, SHARD_SHIFT};
 use authenticate::Waiting;
 use call::Call;
 use layer::{Tx, TxId};
@@ -109,6 +109,7 @@ pub struct Endpoint {
 impl Endpoint {
     /// An endpoint whose branches, tags and nonces derive from `seed`: give 32 random bytes.
     pub fn new(config: EndpointConfig, seed: [u8; 32]) -> Self {
+        let shard = config.shard.index as u64;
         Self {
             guard: Guard::new(&config.limits),
             flood: Flood::new(config.limits.per_source),
@@ -127,7 +128,8 @@ impl Endpoint {
             streams: HashMap::new(),
             used_connections: HashSet::new(),
             refusing: None,
-            next_call: 1,
+            // Which endpoint a call is at shows in our tags.
+            next_call: (shard << SHARD_SHIFT) | 1,
             next_tx: 1,
         }
     }

@@ -89,6 +89,16 @@ fn a_phone_transfers_where_its_target_is_known_and_is_told_where_not() {
 }
 
 #[test]
+fn a_call_to_an_emergency_number_is_a_fact_and_changes_nothing() {
+    let mut life = Life::talking();
+    let (before, number) = (life.contact().listing(), "110".to_string());
+    life.clear().node(CallEvent::EmergencyCalled { number: number.clone().into(), gateway: "carrier".into() });
+    assert_eq!(life.facts, [ContactFact::EmergencyCalled { number: number.into(), gateway: "carrier".into() }]);
+    assert_eq!(life.contact().listing(), before);
+    assert!(life.asked().is_empty());
+}
+
+#[test]
 fn while_a_colleague_is_asked_the_caller_hears_music() {
     let mut life = Life::talking();
     life.clear().step(consult(2)).unwrap();
