@@ -124,6 +124,7 @@ fn refused(tenant: TenantId, refusal: Refusal) -> Decision {
         label: "1:refused".into(),
         script: Some(vec![Verb::Reject { status, prompts: Vec::new(), retry_after_s }]),
         fallback: None,
+        tap: None,
     }
 }
 
