@@ -8,6 +8,7 @@ pub mod streams;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -75,7 +76,10 @@ impl Peer {
     pub fn new(node: SocketAddr) -> Self {
         let sip = UdpSocket::bind("127.0.0.1:0").unwrap();
         sip.set_nonblocking(true).unwrap();
-        let seed = [sip.local_addr().unwrap().port() as u8; 32];
+        // No two of a process may make the same Call-IDs, also where the second has the port of the first.
+        static PEERS: AtomicU64 = AtomicU64::new(1);
+        let mut seed = [sip.local_addr().unwrap().port() as u8; 32];
+        seed[..8].copy_from_slice(&PEERS.fetch_add(1, Ordering::Relaxed).to_be_bytes());
         Self {
             endpoint: Endpoint::new(EndpointConfig::new("peer"), seed),
             sip,
