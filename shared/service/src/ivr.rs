@@ -46,6 +46,13 @@ pub async fn handle(service: &Service, input: CallInput) -> Result<Decision, Ser
             return Ok(refused(tenant, refusal));
         }
     }
+    let tap = match &event {
+        // The node has the leg from now on.
+        CallEvent::Arrived { .. } | CallEvent::PartyAnswered { .. } | CallEvent::Reanchored { .. } => {
+            settings::of(service, tenant).await?.tap
+        }
+        _ => None,
+    };
     // A call back is dialled more than once, and each time the node counts anew.
     let told_at = at.as_millis().to_string();
     let id = derived_input(&["node", &node.to_string(), &contact.to_string(), &seq.to_string(), &told_at]);
@@ -73,11 +80,11 @@ pub async fn handle(service: &Service, input: CallInput) -> Result<Decision, Ser
         }
     }
     if !stepped.moved_on {
-        return Ok(hotline_contact::decision(&stepped.contact, seq, &event));
+        return Ok(Decision { tap, ..hotline_contact::decision(&stepped.contact, seq, &event) });
     }
     // What was asked of the world was answered meanwhile: the newest script is the answer.
     let newest = contacts::get(service, tenant, contact).await?.unwrap_or(stepped.contact);
-    Ok(hotline_contact::decision(&newest, seq, &event))
+    Ok(Decision { tap, ..hotline_contact::decision(&newest, seq, &event) })
 }
 
 /// Whose number was dialled and what it runs now.

@@ -2,6 +2,7 @@
 
 use hotline_base::{FieldError, Invalid, Name, TenantId};
 use hotline_routing::callback::Home;
+use hotline_wire::node::TapVoices;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -58,6 +59,9 @@ pub struct Settings {
     pub calls: Home,
     /// Which calls are let in.
     pub limits: CallLimits,
+    /// Whose voices of its calls nodes hand to their speech engine; `None`: nobody's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tap: Option<TapVoices>,
 }
 
 impl Settings {

@@ -1,5 +1,5 @@
-//! Limits of calls: one caller's, anonymous ones by place, a tenant's; who is exempt; and numbers in
-//! national form, which are the same party.
+//! A tenant's settings: limits of calls (one caller's, anonymous ones by place, the tenant's; who is exempt),
+//! numbers in national form, which are the same party, and whose voices a speech engine gets.
 
 mod common;
 
@@ -13,7 +13,7 @@ use hotline_service::settings::{self, CallLimits, CallRate, Settings};
 use hotline_service::{ServiceError, contacts, directory, flood, tickets};
 use hotline_ticket::ticket_of;
 use hotline_wire::legs::DialogRef;
-use hotline_wire::node::{CallEvent, Decision, DirectoryInput, EndCause, Verb};
+use hotline_wire::node::{CallEvent, Decision, DirectoryInput, EndCause, TapVoices, Verb, VerbResult};
 
 fn set(world: &World, limits: CallLimits) {
     let settings = Settings { limits, ..Settings::default() };
@@ -203,4 +203,17 @@ fn a_number_in_national_form_is_the_same_party() {
     // An extension is nobody's number and stays as it is.
     let (inside, _) = dial(&mut world, "2001", "192.0.2.7");
     assert_eq!(world.contact(&inside).from.expose(), "2001");
+}
+
+#[test]
+fn a_tenants_voices_go_to_a_speech_engine_where_it_says_so() {
+    for tap in [None, Some(TapVoices::Both)] {
+        let mut world = World::new(PATIENT);
+        let settings = Settings { tap, ..Settings::default() };
+        block_on(settings::put(&world.service, TENANT, &settings, None, "test")).unwrap();
+        let (mut call, decision) = dial(&mut world, CALLER, "192.0.2.7");
+        assert_eq!(decision.tap, tap);
+        let later = world.ended(&mut call, VerbResult::Done);
+        assert_eq!(later.tap, None, "it is said once");
+    }
 }

@@ -118,6 +118,11 @@ pub(super) fn documents() -> Vec<(&'static str, Value)> {
                         "object",
                         "per_caller and anonymous (at_once, per_minute), calls_at_once of the tenant, exempt_lists (VIP lists).",
                     ),
+                    (
+                        "tap?",
+                        "string",
+                        "caller, callee or both: whose voices of its calls nodes hand to their speech engine. Without it: nobody's.",
+                    ),
                 ],
             ),
         ),
