@@ -20,7 +20,9 @@ pub async fn rows(service: &Service, parts: u8, range: Range<'_>) -> Result<Vec<
     }
     let names = shards(range.partition, parts);
     let reads = names.iter().map(|partition| store.rows(Range { partition, ..range.clone() }));
-    let mut all: Vec<IndexRow> = try_join_all(reads).await?.into_iter().flatten().collect();
+    let pages = try_join_all(reads).await?;
+    let mut all: Vec<IndexRow> = Vec::with_capacity(pages.iter().map(Vec::len).sum());
+    pages.into_iter().for_each(|page| all.extend(page));
     // Sorting is stable: the whole comes last.
     match range.descending {
         true => all.sort_by(|a, b| b.sort.cmp(&a.sort)),

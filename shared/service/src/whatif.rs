@@ -57,7 +57,7 @@ const METHOD: [&str; 4] = [
     "Calls, staffing, ring, talk and wrap-up times are the recorded ones; who gets whom is decided by the router itself.",
     "Who left leaves at the same wait unless answered before; the patience of the answered is drawn from the Kaplan-Meier estimate of their queue, given the wait that was seen.",
     "A call that nobody answered takes the times of another call of its queue; every offer is answered; an agent finishes the call at hand.",
-    "Not repeated: affinity to the last agent, missed and declined offers, limits per caller, reserves called in.",
+    "Not repeated: affinity to the last agent, missed and declined offers, limits per caller, reserves called in, pauses between the attempts of a call back.",
 ];
 
 /// Runs a period of a tenant under its present rules and under others.

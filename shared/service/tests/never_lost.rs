@@ -10,11 +10,12 @@ use hotline_ports::{Range, WorkQueue};
 use hotline_routing::callback::{CallFirst, CallbackPolicy};
 use hotline_routing::{AgentState, QueueConfig};
 use hotline_service::config::{self, Kind};
+use hotline_service::figures::{self, Period};
 use hotline_service::floor::{self, To};
-use hotline_service::{callbacks, contacts, directory, ivr, nodes, tickets, timers};
+use hotline_service::{callbacks, contacts, directory, flows, ivr, nodes, tickets, timers, whatif};
 use hotline_ticket::ticket_of;
 use hotline_wire::legs::{DialFailure, DialogRef};
-use hotline_wire::node::{CallEvent, CallInput, DirectoryInput, EndCause, NodeAction};
+use hotline_wire::node::{CallEvent, CallInput, DirectoryInput, EndCause, NodeAction, Verb, VerbResult};
 
 const OTHER: NodeId = NodeId::from_u128(88);
 
@@ -36,6 +37,31 @@ steps:
     callback: technical
     then: bye
     refused: bye
+  bye:
+    hangup: bye
+";
+
+/// What a party goes through that is called back.
+const THERE: &str = "\
+flow: there
+languages: [en]
+start: ask
+prompts:
+  ask: {en: Press 1 if you are there.}
+  bye: {en: Goodbye.}
+steps:
+  ask:
+    menu: ask
+    options:
+      1: {label: There, go: wait}
+    retries: 1
+    no_input: bye
+    no_match: bye
+  wait:
+    queue: technical
+    max_wait: 5m
+    on_max_wait: bye
+    then: bye
   bye:
     hangup: bye
 ";
@@ -238,6 +264,75 @@ fn who_leaves_the_queue_is_called_back_when_the_turn_comes_and_it_is_the_same_ma
     let ticket = block_on(tickets::get(&world.service, TENANT, ticket_of(call.contact))).unwrap().unwrap();
     assert_eq!(ticket.contacts, [call.contact, back]);
     assert_eq!(block_on(tickets::get(&world.service, TENANT, ticket_of(back))).unwrap(), None);
+
+    // In figures: two stays, of which the second goes on waiting where the first stopped; the pause
+    // after the first attempt, five minutes, is none of it.
+    let now = world.service.now();
+    let period = Period::new(now.plus_ms(-3_600_000), now.plus_ms(1)).unwrap();
+    let summary = block_on(figures::summary(&world.service, TENANT, period, 900_000)).unwrap();
+    let queue = &summary.queues[&name("technical")];
+    assert_eq!((queue.offered, queue.left, queue.answered, queue.abandoned), (2, 1, 1, 0), "{queue:?}");
+    let waited_ms = queue.mean_wait_ms.unwrap();
+    assert!((5_000..20_000).contains(&waited_ms), "{waited_ms}");
+    assert_eq!(queue.service_level_pct, Some(100.0), "within the twenty seconds of the queue");
+    let rules = Default::default();
+    let again = block_on(whatif::compare(&world.service, TENANT, now.plus_ms(-3_600_000), now, &rules)).unwrap();
+    let recorded = &again.recorded.queues[&name("technical")];
+    assert_eq!((recorded.answered, recorded.left, recorded.wait_max_ms), (1, 1, Some(waited_ms)), "the same facts");
+}
+
+#[test]
+fn a_call_back_that_nobody_took_after_all_tries_is_abandoned() {
+    let mut world = World::new(PATIENT);
+    world.queue(|queue| {
+        queue.callback = CallbackPolicy { first: CallFirst::Party, attempts: 1, ..CallbackPolicy::default() };
+    });
+    world.alive(NODE);
+    let mut call = world.arrives();
+    world.pass_ms(5_000);
+    world.alive(NODE);
+    world.press(&mut call, "9");
+    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::Script, quality: None });
+    let [back] = world.open_callbacks()[..] else { panic!("{:?}", world.open_callbacks()) };
+    world.sign_in();
+    world.available();
+    assert!(matches!(world.asked(NODE).last(), Some(NodeAction::Dial { party, .. }) if party.agent.is_none()));
+    let missed = CallEvent::PartyFailed { reason: DialFailure::NoAnswer, sip_status: Some(480) };
+    world.input(NODE, back, 1, missed);
+    assert!(!world.state(back).is_alive());
+    let now = world.service.now();
+    let period = Period::new(now.plus_ms(-3_600_000), now.plus_ms(1)).unwrap();
+    let summary = block_on(figures::summary(&world.service, TENANT, period, 900_000)).unwrap();
+    let queue = &summary.queues[&name("technical")];
+    assert_eq!((queue.offered, queue.left, queue.answered, queue.abandoned), (2, 1, 0, 1), "{queue:?}");
+    assert_eq!(queue.abandoned_short, i64::from(world.state(back).waited_ms <= 5_000));
+}
+
+#[test]
+fn a_queue_asks_its_parties_with_a_flow_of_their_own_whether_they_are_there() {
+    let mut world = World::new(PATIENT);
+    block_on(flows::publish(&world.service, TENANT, &name("there"), THERE, "test")).unwrap();
+    world.queue(|queue| {
+        let flow = Some(name("there"));
+        queue.callback = CallbackPolicy { first: CallFirst::Party, flow, ..CallbackPolicy::default() };
+    });
+    world.alive(NODE);
+    let mut call = world.arrives();
+    world.press(&mut call, "9");
+    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::Script, quality: None });
+    let [back] = world.open_callbacks()[..] else { panic!("{:?}", world.open_callbacks()) };
+    world.sign_in();
+    world.available();
+    world.asked(NODE);
+    let asked = world.input(NODE, back, 1, CallEvent::PartyAnswered { dialog: None });
+    assert!(matches!(asked.script.as_deref(), Some([Verb::Gather { .. }])), "{asked:?}");
+    assert_eq!(world.agent().state, AgentState::Available, "nobody is bothered by a machine");
+    assert_eq!(world.open_callbacks(), [back]);
+    let result = VerbResult::Digits { digits: "1".to_string().into() };
+    let there = world.input(NODE, back, 2, CallEvent::ScriptEnded { label: asked.label, result });
+    assert!(matches!(there.script.as_deref(), Some([Verb::Hold { .. }])), "{there:?}");
+    assert!(matches!(world.asked(NODE).as_slice(), [NodeAction::Ring(_)]), "now an agent is");
+    assert_eq!(world.open_callbacks(), []);
 }
 
 #[test]
@@ -254,6 +349,8 @@ fn whoever_calls_in_while_a_call_back_waits_has_its_place() {
     assert!(!world.state(back).is_alive());
     assert_eq!(world.open_callbacks(), []);
     assert!(world.journey(&again).contains(&"PlaceTaken".to_string()));
+    let waited_ms = world.state(again.contact).waited_ms(world.service.now());
+    assert!(waited_ms.is_some_and(|ms| ms >= 120_000), "and its wait: {waited_ms:?}");
 }
 
 #[test]

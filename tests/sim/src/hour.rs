@@ -446,6 +446,8 @@ impl Hour {
             self.counts.throttled += u64::from(late > 0);
         }
         let sleep = self.clock.sleep(delay.max(1));
+        // Use-cases are large: each is moved once, to where it stays.
+        let work: Work = Box::pin(work);
         let work = Box::pin(async move {
             sleep.await;
             work.await

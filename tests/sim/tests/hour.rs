@@ -27,7 +27,7 @@ fn a_burst_does_not_make_matchers_collide() {
 /// Nobody else waits longer, and no call of theirs is lost.
 #[test]
 fn a_flood_of_one_caller_or_of_another_tenant_delays_nobody() {
-    let plan = HourPlan { calls: 200, agents: 60, per_s: 1.0, burst_per_s: 1.0, burst_at_s: 10, seed: 3, flood: None };
+    let plan = HourPlan { calls: 200, agents: 400, per_s: 1.0, burst_per_s: 1.0, burst_at_s: 10, seed: 3, flood: None };
     let calm = run_hour(plan, &|_| {}).unwrap();
     for whose in [Whose::OneCaller, Whose::OtherTenant] {
         let flood = Flood { whose, per_s: 20, at_s: 60, for_s: 60 };

@@ -23,7 +23,7 @@ mod moment;
 mod patience;
 mod rules;
 
-pub use figures::{nearest_rank, Column, Interval, QueueColumn, recorded};
+pub use figures::{Column, Interval, QueueColumn, nearest_rank, recorded};
 pub use moment::Moment;
 pub use rules::{AgentRule, Changed, Rules, Staffing};
 
