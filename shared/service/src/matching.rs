@@ -48,6 +48,9 @@ pub(crate) enum Claim {
     ContactGone,
     /// The agent cannot take it.
     AgentGone,
+    /// The node of the agent's phone does not answer just now: it may be back in a moment, or its
+    /// phones are lost.
+    NodeAway,
 }
 
 /// Offers contacts of a queue to free agents until nobody fits any more, or leaves it to who is at
@@ -174,6 +177,14 @@ impl Run<'_> {
                 Ok(Claim::AgentGone) => {
                     self.refusals += 1;
                     self.refused.insert(agent.to_string());
+                }
+                Ok(Claim::NodeAway) => {
+                    self.refusals += 1;
+                    self.refused.insert(agent.to_string());
+                    // A node that is back in time tells nobody.
+                    if let Err(error) = turns::look_soon(service, tenant, &config.name).await {
+                        failed = failed.or(Some(error));
+                    }
                 }
                 Err(error) => failed = failed.or(Some(error)),
             }
@@ -305,7 +316,7 @@ pub(crate) async fn offer_to(
         let phone_address = match nodes::phone_node(service, carrier, phone.node).await? {
             PhoneNode::Here => None,
             PhoneNode::At(address) => Some(address),
-            PhoneNode::Dead => return Ok(Claim::AgentGone),
+            PhoneNode::Dead => return Ok(Claim::NodeAway),
         };
         let event = Event::Offer {
             offer,
@@ -393,7 +404,7 @@ pub(crate) async fn ring_direct(
         let offer = OfferId::from_u128(hash);
         match offer_to(service, tenant, contact, agent, offer, &terms, None).await? {
             Claim::Made | Claim::ContactGone => return Ok(()),
-            Claim::AgentGone => {}
+            Claim::AgentGone | Claim::NodeAway => {}
         }
     }
     let id = derived_input(&["nobody-free", effect]);

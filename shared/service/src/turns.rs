@@ -25,6 +25,8 @@ const SKEW_MS: u64 = 500;
 const KEPT_MS: i64 = 600_000;
 /// A changed configuration is known everywhere after this: twice the time that it is remembered.
 pub(crate) const KNOWN_EVERYWHERE: Duration = Duration::from_secs(10);
+/// When a queue is looked at again after a node did not answer.
+const SOON: Duration = Duration::from_secs(5);
 /// How a message that asks for a look begins.
 const LOOK: &str = "{\"match\":";
 
@@ -122,6 +124,24 @@ pub(crate) async fn look_after(service: &Service, tenant: TenantId, queue: &Name
     look_in(service, tenant, queue, Duration::from_millis(ms + SKEW_MS)).await?;
     // Only now: who finds the mark relies on the message.
     let row = IndexRow { partition: partition(queue), sort: asking(slot), body: "{}".into() };
+    Ok(service.ports.store.put_row(tenant, row, Some(now.plus_ms(KEPT_MS))).await?)
+}
+
+/// Asks for a look after [`SOON`]: once for all who ask in the same slot of time, or for few who
+/// ask at the same moment.
+///
+/// # Errors
+/// Faults of the store or the queue.
+pub(crate) async fn look_soon(service: &Service, tenant: TenantId, queue: &Name) -> Result<(), ServiceError> {
+    let now = service.now();
+    let (partition, sort) = (partition(queue), format!("{:013}/soon", slot(now)));
+    let range = Range { tenant, partition: &partition, from: Some(&sort), below: None, limit: 1, descending: false };
+    if service.ports.store.rows(range).await?.iter().any(|row| row.sort == sort) {
+        return Ok(());
+    }
+    look_in(service, tenant, queue, SOON).await?;
+    // Only now: who finds the mark relies on the message.
+    let row = IndexRow { partition, sort, body: "{}".into() };
     Ok(service.ports.store.put_row(tenant, row, Some(now.plus_ms(KEPT_MS))).await?)
 }
 
