@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use hotline_base::ContactId;
+use hotline_base::{ContactId, Timestamp};
 use hotline_rtp::CallKey;
 use hotline_rtp::api::MediaCommand;
 use hotline_session::{
@@ -247,6 +247,14 @@ impl Worker {
             remote_target: view.remote_target.into(),
             peer: dial::peer(view.peer),
         })
+    }
+
+    /// The contacts whose sessions began before a moment.
+    pub(super) fn carried_before(&self, before: Timestamp) -> Vec<ContactId> {
+        let now = clock::now();
+        let age = i64::try_from(now.wall.since_ms(before).max(0)).unwrap_or(i64::MAX);
+        let old = |entry: &&Box<Entry>| now.mono.duration_since(entry.arrived).as_millis() as i64 >= age;
+        self.slots.iter().flatten().filter(old).map(|entry| entry.session.contact()).collect()
     }
 
     /// Feeds the session of a contact.

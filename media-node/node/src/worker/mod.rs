@@ -273,6 +273,12 @@ impl Worker {
                 }
                 self.drain_relays();
             }
+            Mail::TakenOver { before } => {
+                for contact in self.carried_before(before) {
+                    self.with_contact(contact, |session, now| session.taken_over(now));
+                }
+            }
+            Mail::RungAnew { user } => self.give_way(&user),
             Mail::Stop => self.stopped = true,
         }
         self.pump();

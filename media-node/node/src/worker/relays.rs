@@ -1,6 +1,7 @@
 //! Other nodes' calls to phones that registered here.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use hotline_rtp::CallKey;
@@ -12,6 +13,7 @@ use super::Worker;
 use super::calls::header;
 use crate::clock;
 use crate::fleet;
+use crate::mailbox::Mail;
 use crate::metrics::Metrics;
 
 /// A relay and what the worker knows of it.
@@ -52,6 +54,9 @@ impl Worker {
         let sdp = invite.sdp.clone().ok_or((488, "it makes no offer".to_string()))?;
         let binding = shared.registrar.find(Instant::now(), &invite.uri_user);
         let binding = binding.ok_or((480, "no phone of this user is registered".to_string()))?;
+        if header(invite, "Replaces").is_none() {
+            self.rings_anew(&invite.uri_user);
+        }
         let serial = self.next_serial;
         self.next_serial += 1;
         let media = self.relay_leg(serial)?;
@@ -141,7 +146,9 @@ impl Worker {
 
     /// A media event; whether it was a relay's.
     pub(super) fn relay_media(&mut self, event: &MediaEvent) -> bool {
-        let (MediaEvent::Silent { leg, .. } | MediaEvent::SecureFailed { leg, .. }) = event else {
+        let (MediaEvent::Silent { leg, .. } | MediaEvent::SecureFailed { leg, .. } | MediaEvent::Away { leg, .. }) =
+            event
+        else {
             return false;
         };
         let Some(serial) = self.relays.by_media.get(leg).copied() else {
@@ -171,6 +178,28 @@ impl Worker {
             self.relays.by_call.insert(new, serial);
         }
         Some(resumed.map_err(|refusal| refusal.status))
+    }
+
+    /// A user's phone is about to be rung: where it rings for another node, that stops. A node that died, or that
+    /// has not heard yet that its offer was taken back, must not keep the phone from what comes next.
+    pub(super) fn rings_anew(&mut self, user: &str) {
+        if self.shared.metrics.relays.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        self.give_way(user);
+        let shared = self.shared.clone();
+        for (_, mailbox) in shared.mailboxes.iter().enumerate().filter(|(index, _)| *index != self.index) {
+            mailbox.post(Mail::RungAnew { user: user.to_string() });
+        }
+    }
+
+    /// What rings a user's phone for other nodes stops.
+    pub(super) fn give_way(&mut self, user: &str) {
+        let ringing = self.relays.entries.iter().filter(|(_, entry)| entry.user == user);
+        let ringing: Vec<u64> = ringing.map(|(serial, _)| *serial).collect();
+        for serial in ringing {
+            self.with_relay(serial, Relay::give_way);
+        }
     }
 
     pub(super) fn drain_relays(&mut self) {
