@@ -218,7 +218,11 @@ fn supervise(place: &Place, parts: &mut Parts) -> Result<()> {
             };
             running.quick_deaths = if running.since.elapsed() < QUICK_DEATH { running.quick_deaths + 1 } else { 0 };
             if running.quick_deaths > QUICK_DEATHS {
-                bail!("{} dies again and again, last with {status}; its log: {}", node.name, place.log(&node.name).display());
+                bail!(
+                    "{} dies again and again, last with {status}; its log: {}",
+                    node.name,
+                    place.log(&node.name).display()
+                );
             }
             println!("The media node {} ended with {status}; starting it again.", node.name);
             std::thread::sleep(Duration::from_millis(200));

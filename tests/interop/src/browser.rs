@@ -97,7 +97,8 @@ impl Browser {
     /// Registers at a node.
     pub fn register_with(&self, url: &str, user: &str, password: &str) -> Result<()> {
         let instance = "8f1fa16a-1165-4a96-8341-785b1ef24f12";
-        let account = json!({"url": url, "uri": format!("sip:{user}@hotline"), "password": password, "instance": instance});
+        let account =
+            json!({"url": url, "uri": format!("sip:{user}@hotline"), "password": password, "instance": instance});
         self.ask("start", account)?;
         self.wait("registered")?;
         Ok(())

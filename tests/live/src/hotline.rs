@@ -29,6 +29,7 @@ pub struct Hotline {
     target: PathBuf,
     /// For browsers: the nodes' certificate and its key.
     tls: [PathBuf; 2],
+    since: Instant,
     endpoints: Value,
 }
 
@@ -39,7 +40,7 @@ impl Hotline {
         let cache = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
         let tls = certificate(&cache.join("live-tls"))?;
         let local = cache.join("live-state");
-        let mut hotline = Self { local, target: cache, root, tls, endpoints: Value::Null };
+        let mut hotline = Self { local, target: cache, root, tls, since: Instant::now(), endpoints: Value::Null };
         hotline.command(&["down"])?;
         hotline.command(&["reset", "--yes"])?;
         hotline.up()?;
@@ -49,9 +50,19 @@ impl Hotline {
     /// Starts with the state there is.
     pub fn up(&mut self) -> Result<()> {
         self.command(&["up", "--detach"])?;
+        self.since = Instant::now();
         let text = std::fs::read_to_string(self.local.join("endpoints.json")).context("endpoints.json")?;
         self.endpoints = serde_json::from_str(&text)?;
         Ok(())
+    }
+
+    /// Waits until nodes' leases are looked through: by the sweep of each minute, the first of which comes a minute
+    /// after the start of the local cloud.
+    pub fn watches_leases(&self) {
+        let watched = self.since + Duration::from_secs(62);
+        while Instant::now() < watched {
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Stops; the state is kept.

@@ -1,7 +1,7 @@
 //! Sessions: made for a call, driven by inputs, forgotten at their end.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hotline_base::{ContactId, Timestamp};
 use hotline_rtp::CallKey;
@@ -252,9 +252,9 @@ impl Worker {
     /// The contacts whose sessions began before a moment.
     pub(super) fn carried_before(&self, before: Timestamp) -> Vec<ContactId> {
         let now = clock::now();
-        let age = i64::try_from(now.wall.since_ms(before).max(0)).unwrap_or(i64::MAX);
-        let old = |entry: &&Box<Entry>| now.mono.duration_since(entry.arrived).as_millis() as i64 >= age;
-        self.slots.iter().flatten().filter(old).map(|entry| entry.session.contact()).collect()
+        let age = Duration::from_millis(now.wall.since_ms(before).max(0).unsigned_abs());
+        let old = self.slots.iter().flatten().filter(|entry| now.mono.duration_since(entry.arrived) >= age);
+        old.map(|entry| entry.session.contact()).collect()
     }
 
     /// Feeds the session of a contact.

@@ -89,14 +89,21 @@ async fn run(hotline: &Hotline, options: &Options) -> Result<()> {
         tokio::spawn(agent(Phone::start(config).await?));
         sessions.push(session);
     }
+    let closed = Arc::new(AtomicBool::new(false));
     let beats = std::thread::spawn({
-        let (over, sessions) = (over.clone(), sessions.clone());
-        move || keep_available(&sessions, &over)
+        let (closed, sessions) = (closed.clone(), sessions.clone());
+        move || keep_available(&sessions, &closed)
     });
     let gateway = Process(answerers(hotline)?);
     let calls = Arc::new(AtomicU64::new(0));
     let load = options.calls_per_minute as f64 * options.minutes;
-    let sipp = PatientCallers { number: NUMBER, callers: load as usize, rate: options.calls_per_minute, first: "+86138", port: 17_600 };
+    let sipp = PatientCallers {
+        number: NUMBER,
+        callers: load as usize,
+        rate: options.calls_per_minute,
+        first: "+86138",
+        port: 17_600,
+    };
     let mut sipp = Process(sipp.start_per(hotline, hotline.sip(), "chaos", Duration::from_secs(60))?);
     let mut callers = Vec::new();
     for nth in 0..options.callers {
@@ -126,11 +133,13 @@ async fn run(hotline: &Hotline, options: &Options) -> Result<()> {
     let reasons = account(&supervisor, &all)?;
     let agents_kept = tokio::task::block_in_place(|| {
         eventually(Duration::from_secs(30), || {
-            let kept: Vec<String> = sessions.iter().filter_map(|session| busy(session).transpose()).collect::<Result<_>>()?;
+            let kept: Vec<String> =
+                sessions.iter().filter_map(|session| busy(session).transpose()).collect::<Result<_>>()?;
             ensure!(kept.is_empty(), "agents are kept: {kept:?}");
             Ok(())
         })
     });
+    closed.store(true, Ordering::Relaxed);
     beats.join().ok().context("heartbeats")?;
     agents_kept?;
     for nth in 0..2 {
@@ -199,6 +208,8 @@ async fn caller(nth: usize, node: std::net::SocketAddr, over: Arc<AtomicBool>, c
         if phone.wait_ended(Duration::from_secs(120)).await.is_err() {
             let _ = phone.hangup().await;
         }
+        // Nobody dials again within a blink.
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
     Ok(())
 }
@@ -222,7 +233,8 @@ fn disasters(hotline: &Hotline, random: &mut Random, until: Instant) -> Result<B
     let mut done = BTreeMap::new();
     loop {
         let quiet = Duration::from_millis(8_000 + random.below(14_000));
-        let (kind, node, lasts) = (random.below(4), random.below(2), Duration::from_millis(2_000 + random.below(5_000)));
+        let (kind, node, lasts) =
+            (random.below(4), random.below(2), Duration::from_millis(2_000 + random.below(5_000)));
         if Instant::now() + quiet > until {
             return Ok(done);
         }
@@ -264,23 +276,25 @@ fn account(supervisor: &Session, contacts: &[Value]) -> Result<BTreeMap<String, 
     for contact in contacts {
         let id = contact["contact"].as_str().context("a contact's id")?;
         let trace = supervisor.get(&format!("/v1/contacts/{id}/trace"))?;
-        let facts: Vec<&str> =
-            trace["steps"].as_array().into_iter().flatten().filter_map(|step| step["fact"].as_str()).collect();
+        let steps = trace["steps"].as_array().context("steps")?;
+        let facts: Vec<&str> = steps.iter().filter_map(|step| step["fact"].as_str()).collect();
+        let end = steps.iter().find(|step| step["fact"] == "ContactEnded");
+        let reason = end.and_then(|end| end["body"]["reason"].as_str()).unwrap_or("nothing");
         let count = |name: &str| facts.iter().filter(|fact| **fact == name).count();
         if count("ContactEnded") != 1 {
             wrong.push(format!("{id} has {} ends", count("ContactEnded")));
         }
         let has = |name: &str| count(name) > 0;
-        let what = match (has("LegsBridged"), has("NodeLost"), has("CallbackRequested"), has("ContactAbandoned")) {
+        let what = match (has("LegsBridged"), has("NodeLost"), has("CallbackRequested"), reason) {
             (true, false, ..) => "answered",
             (true, true, false, _) => "answered, and its node died",
             (true, true, true, _) => "answered, its node died, called back",
             (false, true, true, _) => "its node died, called back",
-            (false, true, false, _) => "its node died, gone meanwhile",
-            (false, false, _, true) => "gave up",
-            (false, false, false, false) if has("CallbackFailed") || has("PlaceTaken") => "call back that was not needed",
+            (false, true, false, "caller_hung_up" | "cancelled") => "its node died, gone meanwhile",
+            (false, false, false, "caller_hung_up" | "cancelled") => "gave up",
+            (false, _, _, "merged") => "called in before the call back",
             _ => {
-                wrong.push(format!("{id} ended for nothing: {facts:?}"));
+                wrong.push(format!("{id} ended by {reason}: {facts:?}"));
                 "lost"
             }
         };

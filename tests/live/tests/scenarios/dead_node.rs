@@ -20,8 +20,8 @@ flow: FLOW
 languages: [en]
 start: menu
 prompts:
-  question: {en: For an agent, press one.}
-  survey: {en: How satisfied are you? Press one to five.}
+  question: {en: \"For an agent, press one.\"}
+  survey: {en: \"How satisfied are you? Press one to five.\"}
   bye: {en: Goodbye.}
 steps:
   menu:
@@ -83,8 +83,10 @@ impl Caller {
 
     /// How long until this caller hears anything at all.
     async fn hears_something(&self, since: Instant) -> Result<Duration> {
-        until(&format!("{} hears something", self.name), HEARD_AGAIN, || hotline_phone::loudness(&self.phone.heard()) > 50.0)
-            .await?;
+        until(&format!("{} hears something", self.name), HEARD_AGAIN, || {
+            hotline_phone::loudness(&self.phone.heard()) > 50.0
+        })
+        .await?;
         Ok(since.elapsed())
     }
 
@@ -132,7 +134,9 @@ async fn every_state(hotline: &Hotline) -> Result<()> {
     let queued = calls(hotline, &supervisor, "who waits", 5).await?.queues(&supervisor, "ContactEnqueued").await?;
     let chooser = calls(hotline, &supervisor, "who chooses", 6).await?;
     let party = party().await?;
+    tokio::task::block_in_place(|| hotline.watches_leases());
     holding.phone.hold(true).await?;
+    surveyed.phone.forget_heard();
     wrapping.phone.hangup().await?;
     surveyed.has(&supervisor, &["AgentLegEnded"])?;
     hears_a_prompt(&surveyed.phone).await?;

@@ -125,6 +125,7 @@ async fn cut_off(hotline: &Hotline) -> Result<()> {
     next.has(&supervisor, &["ContactEnqueued"])?;
     let rung_before = [rings(&mut talking).await?, rings(&mut ringing).await?];
 
+    tokio::task::block_in_place(|| hotline.watches_leases());
     apart.cut(0)?;
     let cut = Instant::now();
     talks.phone.forget_heard();

@@ -12,7 +12,6 @@ use std::time::Duration;
 use super::{AGENT_HZ, CALLER_HZ, SoftAgent, block_on, contact_of, go, until, wait_for_facts};
 
 const DESK: Desk<'_> = Desk { queue: "presence", number: "+861055550194", flow: "", wrap_up_ms: 0 };
-const NUMBER: &str = "+8613800138401";
 const PATIENCE: Duration = Duration::from_secs(15);
 
 pub fn run(hotline: &mut Hotline) -> Result<()> {
@@ -51,12 +50,7 @@ async fn one_agent(hotline: &Hotline) -> Result<()> {
         anyhow::Ok([Console::connect(hotline, &session)?, Console::connect(hotline, &session)?])
     })?;
 
-    let mut config = PhoneConfig::new("127.0.0.1:0".parse()?, hotline.sip().parse()?);
-    config.user = NUMBER.into();
-    config.microphone = Microphone::Tone(CALLER_HZ);
-    let mut caller = Phone::start(config).await?;
-    caller.call(&format!("sip:{}@{}", DESK.dialled(), hotline.sip())).await?;
-    caller.wait_answered(PATIENCE).await?;
+    let (caller, _) = calls(hotline, &supervisor, 1).await?;
 
     // Both consoles show the offer; what one declines is gone from the other, and from the phone.
     phone.wait_incoming(PATIENCE).await?;
@@ -72,19 +66,23 @@ async fn one_agent(hotline: &Hotline) -> Result<()> {
     reaches(&session, &json!({"state": "away", "reason": "declined-offer"}))?;
     let (again, _) = ask(&session, "POST", "/v1/agents/me/decline", &json!({"offer": offer}))?;
     ensure!(again == 409, "an offer that is gone was declined: {again}");
+    caller.stop().await;
 
     // Whoever signs out while the phone rings is gone, and the caller waits on.
+    let (caller, contact) = calls(hotline, &supervisor, 2).await?;
     tokio::task::block_in_place(|| go(&session, "available"))?;
     phone.wait_incoming(PATIENCE).await?;
     ensure!(ask(&session, "PUT", "/v1/agents/me/state", &json!({"state": "offline"}))?.0 == 200, "signed out");
     phone.wait_ended(PATIENCE).await?;
     reaches(&session, &json!({"state": "offline"}))?;
+    ensure!(phase(&supervisor, &contact)? == "waiting", "the caller does not wait on");
+    caller.stop().await;
 
     // The answer and the sign-out at the same moment: either they talk, and the agent leaves afterwards, or they do
     // not; contact and agent always agree.
-    let contact = tokio::task::block_in_place(|| contact_of(&supervisor, NUMBER))?;
     let mut talked = 0;
-    for _ in 0..3 {
+    for round in 3..6 {
+        let (caller, contact) = calls(hotline, &supervisor, round).await?;
         tokio::task::block_in_place(|| go(&session, "available"))?;
         phone.wait_incoming(PATIENCE).await?;
         let (answered, signed_out) = std::thread::scope(|scope| {
@@ -94,7 +92,9 @@ async fn one_agent(hotline: &Hotline) -> Result<()> {
         });
         ensure!(signed_out.ok().context("the sign-out")??.status == 200, "the sign-out was refused");
         talked += usize::from(settles(&supervisor, &session, &contact, &mut phone, answered.is_ok()).await?);
+        caller.stop().await;
         reaches(&session, &json!({"state": "offline"}))?;
+        tokio::task::block_in_place(|| wait_for_facts(&supervisor, &contact, &["ContactEnded"], PATIENCE))?;
     }
     println!("    of 3 answers at the moment of the sign-out {talked} became a talk");
 
@@ -104,8 +104,6 @@ async fn one_agent(hotline: &Hotline) -> Result<()> {
     let (status, problem) = ask(&session, "PUT", "/v1/agents/me/state", &json!({"state": "available"}))?;
     ensure!(status == 409 && problem["code"] == "no-microphone", "without a microphone: {status} {problem}");
     ensure!(ask(&session, "POST", "/v1/agents/me/heartbeat", &says(true))?.0 == 200, "a heartbeat");
-    caller.hangup().await?;
-    tokio::task::block_in_place(|| wait_for_facts(&supervisor, &contact, &["ContactEnded"], PATIENCE))?;
     tokio::task::block_in_place(|| go(&session, "available"))?;
     consoles[0].say(&json!({"type": "heartbeat", "microphone": false}))?;
     reaches(&session, &json!({"state": "available"}))?;
@@ -124,7 +122,30 @@ async fn one_agent(hotline: &Hotline) -> Result<()> {
     tokio::task::block_in_place(|| go(&session, "offline"))
 }
 
-/// Waits until contact and agent agree after an answer that met a sign-out, and ends the talk where there is one.
+/// What a contact is doing.
+fn phase(supervisor: &Session, contact: &str) -> Result<String> {
+    let found = tokio::task::block_in_place(|| supervisor.get(&format!("/v1/contacts/{contact}")))?;
+    let phase = found["phase"].as_str().or(found["phase"]["phase"].as_str());
+    Ok(phase.with_context(|| format!("no phase in {found}"))?.to_owned())
+}
+
+/// A caller who waits in the queue, and the contact.
+async fn calls(hotline: &Hotline, supervisor: &Session, nth: usize) -> Result<(Phone, String)> {
+    let number = format!("+86138001384{nth:02}");
+    let mut config = PhoneConfig::new("127.0.0.1:0".parse()?, hotline.sip().parse()?);
+    config.user.clone_from(&number);
+    config.microphone = Microphone::Tone(CALLER_HZ);
+    let mut caller = Phone::start(config).await?;
+    caller.call(&format!("sip:{}@{}", DESK.dialled(), hotline.sip())).await?;
+    caller.wait_answered(PATIENCE).await?;
+    let contact = tokio::task::block_in_place(|| {
+        let contact = eventually(Duration::from_secs(5), || contact_of(supervisor, &number))?;
+        wait_for_facts(supervisor, &contact, &["ContactEnqueued"], PATIENCE).map(|_| contact)
+    })?;
+    Ok((caller, contact))
+}
+
+/// Waits until contact and agent agree after an answer that met a sign-out; whether they talk.
 async fn settles(
     supervisor: &Session,
     session: &Session,
@@ -134,11 +155,10 @@ async fn settles(
 ) -> Result<bool> {
     let talks = tokio::task::block_in_place(|| {
         eventually(PATIENCE, || {
-            let phase = supervisor.get(&format!("/v1/contacts/{contact}"))?["phase"].clone();
-            let agent = state(session)?["state"].clone();
-            match (phase.to_string().contains("talking"), agent.as_str()) {
-                (true, Some("busy")) => Ok(true),
-                (false, Some("offline")) if phase.to_string().contains("waiting") => Ok(false),
+            let (phase, agent) = (phase(supervisor, contact)?, state(session)?);
+            match (phase.as_str(), agent["state"].as_str()) {
+                ("talking", Some("busy")) => Ok(true),
+                ("waiting", Some("offline")) => Ok(false),
                 _ => bail!("the contact is {phase}, the agent {agent}"),
             }
         })
@@ -147,12 +167,8 @@ async fn settles(
         ensure!(answered, "they talk although the phone was not answered");
         let hears = || super::dead_node::hears_now(phone, CALLER_HZ);
         until("the agent hears the caller", PATIENCE, hears).await?;
-        // The caller goes back to the queue: a transfer leaves the agent to sign out.
-        let to = json!({"do": "transfer", "to": {"queue": DESK.queue}, "reason": "leaves"});
-        let (status, body) = ask(session, "POST", &format!("/v1/contacts/{contact}/actions"), &to)?;
-        ensure!(status == 200, "{status} {body}");
-    }
-    if answered {
+        phone.hangup().await?;
+    } else if answered {
         phone.wait_ended(PATIENCE).await?;
     }
     Ok(talks)
