@@ -25,14 +25,13 @@ pub fn run(hotline: &mut Hotline) -> Result<()> {
     Desk { flow: &flow, ..DESK }.open(hotline)?;
     let admin = hotline.session("admin", 0)?;
     let (hired, colleague) = (DESK.hire(&admin, 0)?, DESK.hire(&admin, 1)?);
+    // The caller's call is at the browser's node first, then at the other one.
     let agent = WebAgent::start(hotline, &hired)?;
-    block_on(async {
-        // The caller's call is at the browser's node first, then at the other one.
-        for (nth, number) in ["+8613800138201", "+8613800138202"].into_iter().enumerate() {
-            reloaded(hotline, &agent, nth, number).await.with_context(|| format!("a call at node {}", nth + 1))?;
-        }
-        handed_round(hotline, &agent, &hired, &colleague).await
-    })?;
+    block_on(reloaded(hotline, &agent, 0, "+8613800138201")).context("a call at the browser's node")?;
+    drop(agent);
+    let agent = WebAgent::start(hotline, &hired)?;
+    block_on(reloaded(hotline, &agent, 1, "+8613800138202")).context("a call at another node")?;
+    block_on(handed_round(hotline, &agent, &hired, &colleague))?;
     go(&agent.session, "offline")
 }
 

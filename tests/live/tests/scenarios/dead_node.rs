@@ -119,6 +119,7 @@ async fn every_state(hotline: &Hotline) -> Result<()> {
     let (near, far) = (hotline.node(0)?, hotline.node(1)?);
     let hired = (0..4).map(|nth| DESK.hire(&admin, nth)).collect::<Result<Vec<_>>>()?;
     let hz = [900, 960, 1_020, 1_080];
+    tokio::task::block_in_place(|| hotline.watches_leases());
 
     // The first has the talk that is over before the node dies: its agent is in wrap-up.
     let mut wrapping = SoftAgent::hired(hotline, &hired[0], &far, hz[0], true).await?;
@@ -134,7 +135,6 @@ async fn every_state(hotline: &Hotline) -> Result<()> {
     let queued = calls(hotline, &supervisor, "who waits", 5).await?.queues(&supervisor, "ContactEnqueued").await?;
     let chooser = calls(hotline, &supervisor, "who chooses", 6).await?;
     let party = party().await?;
-    tokio::task::block_in_place(|| hotline.watches_leases());
     holding.phone.hold(true).await?;
     surveyed.phone.forget_heard();
     wrapping.phone.hangup().await?;
