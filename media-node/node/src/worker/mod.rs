@@ -314,6 +314,8 @@ impl Worker {
             self.endpoint.handle_timeout(now);
             self.pump();
         }
+        self.relay_timeouts(now);
+        self.pump();
         while let Some(Reverse((at, slot, serial))) = self.timers.peek().copied() {
             if at > now {
                 break;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hotline_rtp::CallKey;
 use hotline_rtp::api::{MediaCommand, MediaEvent, MediaLegId};
@@ -24,7 +24,13 @@ struct Entry {
     sip_call_id: String,
     /// Whoever takes the other node's calls over can find it.
     known: bool,
+    since: Instant,
 }
+
+/// No offer rings longer (a queue allows 120 s): the other node died and cannot take it back.
+const RING_LIMIT: Duration = Duration::from_secs(125);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// All of a worker.
 #[derive(Default)]
@@ -32,6 +38,7 @@ pub(super) struct Relays {
     entries: HashMap<u64, Entry>,
     by_call: HashMap<CallHandle, u64>,
     by_media: HashMap<MediaLegId, u64>,
+    looked_at: Option<Instant>,
 }
 
 impl Worker {
@@ -96,7 +103,7 @@ impl Worker {
         self.relays.by_call.extend([(node_call, serial), (phone_call, serial)]);
         self.relays.by_media.extend(relay.media_legs().map(|leg| (leg, serial)));
         let (user, sip_call_id) = (invite.uri_user.clone(), invite.sip_call_id.clone());
-        let entry = Entry { relay, user, sip_call_id, known: false };
+        let entry = Entry { relay, user, sip_call_id, known: false, since: Instant::now() };
         self.relays.entries.insert(serial, entry);
         Metrics::add(&shared.metrics.relays);
         Metrics::add(&shared.metrics.relays_started);
@@ -198,6 +205,21 @@ impl Worker {
         let ringing = self.relays.entries.iter().filter(|(_, entry)| entry.user == user);
         let ringing: Vec<u64> = ringing.map(|(serial, _)| *serial).collect();
         for serial in ringing {
+            self.with_relay(serial, Relay::give_way);
+        }
+    }
+
+    /// A phone that rings for a node which is gone stops after a while.
+    pub(super) fn relay_timeouts(&mut self, now: Instant) {
+        let relays = &mut self.relays;
+        if relays.entries.is_empty() || relays.looked_at.is_some_and(|at| now.duration_since(at) < LOOK) {
+            return;
+        }
+        relays.looked_at = Some(now);
+        let too_long = |entry: &Entry| !entry.relay.is_up() && now.saturating_duration_since(entry.since) > RING_LIMIT;
+        let over: Vec<u64> =
+            relays.entries.iter().filter(|(_, entry)| too_long(entry)).map(|(serial, _)| *serial).collect();
+        for serial in over {
             self.with_relay(serial, Relay::give_way);
         }
     }
