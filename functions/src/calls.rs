@@ -34,6 +34,9 @@ pub async fn directory(service: &Service, payload: Value, request: &str) -> Resu
             let here = expires.is_some();
             tracing::info!(%tenant, %agent, %node, here, request, "phone");
         }
+        DirectoryInput::StillRegistered { tenant, agent, node, .. } => {
+            tracing::info!(%tenant, %agent, %node, request, "phone told again");
+        }
         DirectoryInput::NodeAlive { node, calls, draining, .. } => {
             tracing::debug!(%node, calls, draining, request, "node alive");
         }

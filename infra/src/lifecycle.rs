@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::place::Place;
 use crate::say::stepped;
 use crate::up::Endpoints;
-use crate::{process, run_state};
+use crate::{node_cmd, process, run_state};
 
 /// Stops a running `up` and waits until nothing of it is left.
 pub fn down(place: &Place) -> Result<()> {
@@ -81,6 +81,10 @@ pub fn status(place: &Place) -> Result<()> {
     let agent = ureq::Agent::from(config);
     for node in place.nodes() {
         let health = format!("http://{}/readyz", node.health);
+        if node_cmd::is_stopped(place, &node) {
+            println!("  {}: stopped; `hotline node start` brings it back", node.name);
+            continue;
+        }
         match agent.get(&health).call() {
             Ok(mut answer) => {
                 let said = answer.body_mut().read_to_string().unwrap_or_default();

@@ -5,6 +5,7 @@ mod client;
 mod deploy_cmd;
 mod flow_cmd;
 mod lifecycle;
+mod node_cmd;
 mod place;
 mod process;
 mod run_state;
@@ -39,6 +40,9 @@ enum Command {
     Logs(lifecycle::LogOptions),
     /// Throw the local state away
     Reset(lifecycle::ResetOptions),
+    /// Take one media node away from a running hotline, or bring it back
+    #[command(subcommand)]
+    Node(node_cmd::NodeCommand),
     /// Place a real SIP call with a built-in caller and a built-in agent's phone
     Call(call::CallOptions),
     /// Show what happened to a contact, with times
@@ -81,6 +85,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     };
     let place = place::Place::find()?;
     match command {
+        Command::Node(command) => node_cmd::run(&place, &command)?,
         Command::Call(options) => call::run(&place, &options)?,
         Command::Trace(options) => trace_cmd::run(&place, &options)?,
         Command::Why { contact } => trace_cmd::why(&place, &contact)?,

@@ -28,6 +28,14 @@ pub struct Settings {
     pub sip_port: u16,
     /// The media node's health and metrics port.
     pub health_port: u16,
+    /// The media node's WebSocket port for browsers; 0: none. Each further node has one [`SIP_STEP`] above.
+    pub ws_port: u16,
+    /// The same under TLS; needs `tls_cert` and `tls_key`.
+    pub wss_port: u16,
+    /// PEM file: the certificate for TLS, then its chain.
+    pub tls_cert: PathBuf,
+    /// PEM file: the certificate's private key.
+    pub tls_key: PathBuf,
     /// First UDP port for audio.
     pub rtp_port_min: u16,
     /// Last UDP port for audio.
@@ -53,10 +61,22 @@ pub struct NodePlace {
     pub name: String,
     /// SIP, UDP and TCP.
     pub sip: SocketAddr,
+    /// SIP over WebSocket, where it is wanted.
+    pub ws: Option<SocketAddr>,
+    /// The same under TLS.
+    pub wss: Option<SocketAddr>,
     /// Health and metrics.
     pub health: SocketAddr,
     /// Audio, first and last port.
     pub rtp: (u16, u16),
+}
+
+impl NodePlace {
+    /// Where a browser's phone connects: by TLS where there is both.
+    pub fn browsers(&self) -> Option<String> {
+        let secure = self.wss.map(|socket| format!("wss://{socket}/"));
+        secure.or_else(|| self.ws.map(|socket| format!("ws://{socket}/")))
+    }
 }
 
 impl Default for Settings {
@@ -66,6 +86,10 @@ impl Default for Settings {
             cloud_port: 4566,
             sip_port: 5060,
             health_port: 8070,
+            ws_port: 0,
+            wss_port: 0,
+            tls_cert: PathBuf::new(),
+            tls_key: PathBuf::new(),
             rtp_port_min: 20_000,
             rtp_port_max: 29_999,
             nodes: 1,
@@ -122,9 +146,12 @@ impl Place {
         let s = &self.settings;
         // One pair less than there may be: the whole range would not fit the type.
         let share = (s.rtp_port_max - s.rtp_port_min) / s.nodes / 2 * 2;
+        let browsers = |port: u16, n| (port != 0).then(|| SocketAddr::new(s.bind, port + SIP_STEP * n));
         let node = |n: u16| NodePlace {
             name: if n == 0 { "node".into() } else { format!("node-{}", n + 1) },
             sip: SocketAddr::new(s.bind, s.sip_port + SIP_STEP * n),
+            ws: browsers(s.ws_port, n),
+            wss: browsers(s.wss_port, n),
             health: SocketAddr::new(s.bind, s.health_port + n),
             rtp: (s.rtp_port_min + share * n, s.rtp_port_min + share * (n + 1) - 1),
         };
@@ -159,6 +186,14 @@ impl Settings {
         if !(1..=MAX_NODES).contains(&self.nodes) {
             wrong.push(format!("nodes = {} must be 1 to {MAX_NODES}", self.nodes));
         }
+        if self.wss_port != 0 && (self.tls_cert.as_os_str().is_empty() || self.tls_key.as_os_str().is_empty()) {
+            wrong.push("tls_cert and tls_key must name the PEM files that wss_port needs".into());
+        }
+        for (name, port) in [("ws_port", self.ws_port), ("wss_port", self.wss_port)] {
+            if (self.rtp_port_min..=self.rtp_port_max).contains(&port) || port > u16::MAX - SIP_STEP * MAX_NODES {
+                wrong.push(format!("{name} = {port} must not lie in the RTP range and leave room for further nodes"));
+            }
+        }
         if self.sip_port > u16::MAX - SIP_STEP * MAX_NODES || self.health_port > u16::MAX - MAX_NODES {
             wrong.push("sip_port and health_port must leave room for further nodes' ports above them".into());
         }
@@ -181,6 +216,10 @@ fn override_from_env(settings: &mut Settings) -> Result<()> {
     set("HOTLINE_CLOUD_PORT", PORT, &mut settings.cloud_port)?;
     set("HOTLINE_SIP_PORT", PORT, &mut settings.sip_port)?;
     set("HOTLINE_HEALTH_PORT", PORT, &mut settings.health_port)?;
+    set("HOTLINE_WS_PORT", PORT, &mut settings.ws_port)?;
+    set("HOTLINE_WSS_PORT", PORT, &mut settings.wss_port)?;
+    set("HOTLINE_TLS_CERT", "a file", &mut settings.tls_cert)?;
+    set("HOTLINE_TLS_KEY", "a file", &mut settings.tls_key)?;
     set("HOTLINE_RTP_PORT_MIN", PORT, &mut settings.rtp_port_min)?;
     set("HOTLINE_RTP_PORT_MAX", PORT, &mut settings.rtp_port_max)?;
     set("HOTLINE_NODES", "a number of media nodes", &mut settings.nodes)?;
@@ -199,11 +238,23 @@ mod tests {
 
     #[test]
     fn all_wrong_settings_are_named_at_once() {
-        let settings = Settings { rtp_port_min: 10_001, rtp_port_max: 10_010, sip_port: 0, ..Settings::default() };
-        let text = settings.check().unwrap_err().to_string();
-        for name in ["rtp_port_min", "rtp_port_max", "sip_port"] {
+        let wrong =
+            Settings { rtp_port_min: 10_001, rtp_port_max: 10_010, sip_port: 0, wss_port: 1, ..Settings::default() };
+        let text = wrong.check().unwrap_err().to_string();
+        for name in ["rtp_port_min", "rtp_port_max", "sip_port", "tls_cert"] {
             assert!(text.contains(name), "{text}");
         }
+    }
+
+    #[test]
+    fn nodes_share_the_audio_ports_and_have_ports_of_their_own() {
+        let settings = Settings { nodes: 2, ws_port: 5_066, ..Settings::default() };
+        let place = Place { root: PathBuf::new(), local: PathBuf::new(), settings };
+        let [first, second] = <[NodePlace; 2]>::try_from(place.nodes()).unwrap();
+        let port = |address: Option<SocketAddr>| address.map(|address| address.port());
+        assert_eq!((port(first.ws), port(second.ws), first.wss), (Some(5_066), Some(5_076), None));
+        assert_eq!(first.browsers().as_deref(), Some("ws://127.0.0.1:5066/"));
+        assert!(first.rtp.1 < second.rtp.0 && first.sip != second.sip && first.health != second.health);
     }
 
     #[test]

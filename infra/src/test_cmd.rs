@@ -208,9 +208,20 @@ fn install_browser_phone(place: &Place) -> Result<()> {
     Ok(std::fs::write(&stamp, lock)?)
 }
 
-/// The SIP peers of the live tests, from Debian.
+/// The SIP peers of the live tests, from Debian, and the browser's phone.
 fn install_peers(place: &Place) -> Result<()> {
-    install(place, &[("sipp", "sip-tester"), ("baresip", "baresip-core"), ("espeak-ng", "espeak-ng")])
+    install(
+        place,
+        &[
+            ("sipp", "sip-tester"),
+            ("baresip", "baresip-core"),
+            ("espeak-ng", "espeak-ng"),
+            ("chromium", "chromium"),
+            ("npm", "npm"),
+            ("ip", "iproute2"),
+        ],
+    )?;
+    install_browser_phone(place)
 }
 
 /// Programs and the Debian packages they are in.

@@ -9,6 +9,9 @@ pub fn print(place: &Place, endpoints: &Endpoints) {
     println!();
     println!("  ┌─ Hotline is up ───────────────────────────────────────────────────────");
     println!("  │ Dial      {}   (sip:{number}@{}, UDP or TCP)", endpoints.did, endpoints.sip);
+    if let Some(address) = endpoints.browsers.first() {
+        println!("  │ Browsers  {address}   (SIP over WebSocket)");
+    }
     for user in endpoints.users.iter().filter(|u| u.role == "agent") {
         if let Some(sip) = &user.sip {
             println!("  │ Agent     {}   SIP user {}   password {}", user.name, sip.user, sip.password);

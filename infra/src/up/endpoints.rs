@@ -13,6 +13,9 @@ pub struct Endpoints {
     /// The same of every media node.
     #[serde(default)]
     pub nodes: Vec<String>,
+    /// Where browsers' phones connect, node by node; empty: nowhere (`ws_port` and `wss_port`).
+    #[serde(default)]
+    pub browsers: Vec<String>,
     /// Base address of the HTTP API, without the trailing slash.
     pub api: String,
     /// Address of the WebSocket API.

@@ -17,9 +17,9 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::place::Place;
+use crate::place::{NodePlace, Place};
 use crate::say::{seconds, stepped};
-use crate::{process, run_state};
+use crate::{node_cmd, process, run_state};
 
 pub use build::CLOUD_BUILD;
 pub use endpoints::{Endpoints, UserAccess};
@@ -104,8 +104,18 @@ fn foreground(place: &Place) -> Result<()> {
 #[derive(Default)]
 struct Parts {
     cloud: Option<std::process::Child>,
-    nodes: Vec<std::process::Child>,
-    node_restarts: u32,
+    nodes: Vec<NodeChild>,
+}
+
+/// A node that dies so soon after its start, so often in a row, will not do better the next time.
+const QUICK_DEATH: Duration = Duration::from_secs(10);
+const QUICK_DEATHS: u32 = 10;
+
+/// A media node's process.
+struct NodeChild {
+    child: std::process::Child,
+    since: Instant,
+    quick_deaths: u32,
 }
 
 impl Parts {
@@ -114,11 +124,13 @@ impl Parts {
             return Ok(());
         }
         println!("Stopping.");
-        for node in &self.nodes {
-            // All drain at the same time.
-            process::signal(node.id(), libc::SIGTERM);
+        for node in &mut self.nodes {
+            // All drain at the same time; the pid of one that is gone may be somebody else's.
+            if node.child.try_wait()?.is_none() {
+                process::signal(node.child.id(), libc::SIGTERM);
+            }
         }
-        let nodes = self.nodes.drain(..).map(|node| ("media node", node, Duration::from_secs(20)));
+        let nodes = self.nodes.drain(..).map(|node| ("media node", node.child, Duration::from_secs(20)));
         let cloud = self.cloud.take().map(|cloud| ("local cloud (saves its state)", cloud, Duration::from_secs(60)));
         for (name, mut child, patience) in nodes.chain(cloud) {
             stepped(name, || {
@@ -136,6 +148,7 @@ fn go_on() -> Result<()> {
 
 fn bring_up(place: &Place, parts: &mut Parts, started: Instant, warm: bool) -> Result<()> {
     run_state::write(place, &run_state::RunState::starting())?;
+    node_cmd::forget_stopped(place);
     stepped("requirements", || Ok(((), requirements::check(place)?)))?;
     stepped("ports", || {
         let s = &place.settings;
@@ -144,6 +157,11 @@ fn bring_up(place: &Place, parts: &mut Parts, started: Instant, warm: bool) -> R
             process::check_udp_port(s.bind, node.sip.port(), "the media node", "sip_port")?;
             process::check_tcp_port(s.bind, node.sip.port(), "the media node", "sip_port")?;
             process::check_tcp_port(s.bind, node.health.port(), "the media node's health page", "health_port")?;
+            for (socket, setting) in [(node.ws, "ws_port"), (node.wss, "wss_port")] {
+                if let Some(socket) = socket {
+                    process::check_tcp_port(s.bind, socket.port(), "the media node's WebSocket", setting)?;
+                }
+            }
         }
         Ok(((), format!("cloud {}, sip {}, health {}", s.cloud_port, s.sip_port, s.health_port)))
     })?;
@@ -160,14 +178,16 @@ fn bring_up(place: &Place, parts: &mut Parts, started: Instant, warm: bool) -> R
     let mut endpoints = stepped("demo tenant", || seed::seed(place, &stack))?;
     go_on()?;
     for node in place.nodes() {
-        parts.nodes.push(stepped(&format!("media {}", node.name), || node::start(place, &node, &stack))?);
+        let child = stepped(&format!("media {}", node.name), || node::start(place, &node, &stack))?;
+        parts.nodes.push(NodeChild { child, since: Instant::now(), quick_deaths: 0 });
     }
     endpoints.nodes = place.nodes().iter().map(|node| node.sip.to_string()).collect();
+    endpoints.browsers = place.nodes().iter().filter_map(NodePlace::browsers).collect();
     endpoints.sip = endpoints.nodes.first().cloned().unwrap_or_default();
     endpoints.write(place)?;
     let mut state = run_state::RunState::starting();
     state.cloud = parts.cloud.as_ref().map(std::process::Child::id);
-    state.nodes = parts.nodes.iter().map(std::process::Child::id).collect();
+    state.nodes = parts.nodes.iter().map(|node| node.child.id()).collect();
     run_state::write(place, &state)?;
     let memory = process::resident_mib(std::process::id());
     let (kind, target) = if warm { ("warm", "20 s") } else { ("cold", "15 min") };
@@ -192,22 +212,27 @@ fn supervise(place: &Place, parts: &mut Parts) -> Result<()> {
             parts.cloud = None;
             bail!("the local cloud ended with {status}; its log: {}", place.log("cloud").display());
         }
-        for (child, node) in parts.nodes.iter_mut().zip(place.nodes()) {
-            let Some(status) = child.try_wait()? else {
+        for (running, node) in parts.nodes.iter_mut().zip(place.nodes()) {
+            let Some(status) = running.child.try_wait()?.filter(|_| !node_cmd::is_stopped(place, &node)) else {
                 continue;
             };
-            parts.node_restarts += 1;
-            if parts.node_restarts > 20 {
-                bail!("media nodes died 20 times, last with {status}; its log: {}", place.log(&node.name).display());
+            running.quick_deaths = if running.since.elapsed() < QUICK_DEATH { running.quick_deaths + 1 } else { 0 };
+            if running.quick_deaths > QUICK_DEATHS {
+                bail!(
+                    "{} dies again and again, last with {status}; its log: {}",
+                    node.name,
+                    place.log(&node.name).display()
+                );
             }
             println!("The media node {} ended with {status}; starting it again.", node.name);
             std::thread::sleep(Duration::from_millis(200));
-            let before = child.id();
-            (*child, _) = node::start(place, &node, &stack)?;
+            let before = running.child.id();
+            (running.child, _) = node::start(place, &node, &stack)?;
+            running.since = Instant::now();
             let mut state = run_state::read(place).unwrap_or_else(run_state::RunState::starting);
             for pid in &mut state.nodes {
                 if *pid == before {
-                    *pid = child.id();
+                    *pid = running.child.id();
                 }
             }
             run_state::write(place, &state)?;

@@ -40,6 +40,20 @@ pub fn start(place: &Place, node: &NodePlace, stack: &Stack) -> Result<(Child, S
     bail!("the media node was not ready within 20 s; its log: {}", log.display())
 }
 
+/// What browsers' phones need.
+fn browsers(place: &Place, node: &NodePlace) -> String {
+    let mut lines = String::new();
+    if let Some(ws) = node.ws {
+        lines += &format!("ws_listen = [\"{ws}\"]\n");
+    }
+    if let Some(wss) = node.wss {
+        let file = |file: &std::path::Path| place.root.join(file).display().to_string();
+        let (cert, key) = (file(&place.settings.tls_cert), file(&place.settings.tls_key));
+        lines += &format!("wss_listen = [\"{wss}\"]\ntls_cert = {cert:?}\ntls_key = {key:?}\n");
+    }
+    lines
+}
+
 /// Writes the node's settings from ours and the stack's outputs.
 fn config_file(place: &Place, node: &NodePlace, stack: &Stack) -> Result<PathBuf> {
     let bind = place.settings.bind;
@@ -47,7 +61,7 @@ fn config_file(place: &Place, node: &NodePlace, stack: &Stack) -> Result<PathBuf
     let text = format!(
         "# Written by `hotline up` at each start.\n\
          [node]\ndata_dir = {data:?}\ndrain_s = 10\nfleet_key = {fleet_key:?}\n\n\
-         [sip]\nlisten = [\"udp:{sip}\", \"tcp:{sip}\"]\ntrusted = [{trusted}]\n\n\
+         [sip]\nlisten = [\"udp:{sip}\", \"tcp:{sip}\"]\ntrusted = [{trusted}]\n{browsers}\n\
          [media]\nbind = \"{bind}\"\nports = \"{min}-{max}\"\n\n\
          [http]\nlisten = \"{http}\"\n\n\
          [cloud]\nivr_function = {ivr:?}\ndirectory_function = {directory:?}\nnode_queue_prefix = {prefix:?}\n\
@@ -55,6 +69,7 @@ fn config_file(place: &Place, node: &NodePlace, stack: &Stack) -> Result<PathBuf
          [trunk]\ngateways = {gateways:?}\nallow = {allow:?}\n\n\
          [log]\nlevel = \"info\"\njson = true\n",
         fleet_key = seed::fleet_key(place)?,
+        browsers = browsers(place, node),
         gateways = place.settings.gateways,
         allow = place.settings.dial_allow,
         data = place.local(&node.name).display().to_string(),

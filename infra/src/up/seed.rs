@@ -149,6 +149,7 @@ pub fn seed(place: &Place, stack: &Stack) -> Result<(Endpoints, String)> {
     let endpoints = Endpoints {
         sip: String::new(),
         nodes: Vec::new(),
+        browsers: Vec::new(),
         api: stack.output("ApiUrl")?.into(),
         websocket: stack.output("WebSocketUrl")?.into(),
         tenant,

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use hotline_base::ContactId;
+use hotline_base::{ContactId, Timestamp};
 use hotline_session::{DecisionFailure, DialError, LegNo, Loaded};
 use hotline_sip::api::{CallHandle, Ha1, Path, RequestHandle};
 use hotline_wire::legs::DialogRef;
@@ -48,6 +48,10 @@ pub enum Mail {
     RefuseNewCalls(bool),
     /// All calls end now.
     EndAll,
+    /// The calls that the node carried before a moment are others' now.
+    TakenOver { before: Timestamp },
+    /// A user's phone is rung for another call: what rings it for another node stops.
+    RungAnew { user: String },
     /// The worker ends.
     Stop,
 }

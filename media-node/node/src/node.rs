@@ -186,6 +186,7 @@ impl Node {
             rings: Rings::default(),
             relayed: Relayed::default(),
             own_token: format!("own {}", hex::encode(clock::random::<32>())),
+            phone_reports: Default::default(),
             lost_reports: Arc::new(tokio::sync::Semaphore::new(LOST_REPORTS)),
             config,
         });

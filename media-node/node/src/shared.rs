@@ -87,6 +87,8 @@ pub struct Shared {
     pub relayed: Relayed,
     /// Shows that an INVITE is this process's own.
     pub own_token: String,
+    /// News of phones on their way to the directory.
+    pub phone_reports: crate::lease::PhoneReports,
     /// Reports of calls that are not here, on their way at a time.
     pub lost_reports: Arc<tokio::sync::Semaphore>,
 }

@@ -4,7 +4,8 @@ mod common;
 
 use common::find;
 use common::fleet::{Member, TEN, hears, offer, ring, wait};
-use hotline_wire::node::{CallEvent, EndCause, NodeAction, OfferFailure};
+use hotline_base::Timestamp;
+use hotline_wire::node::{CallEvent, DirectoryInput, EndCause, NodeAction, OfferFailure};
 
 const KEY: (&str, &str) = ("HOTLINE_NODE_NODE_FLEET_KEY", "a secret of all these nodes");
 /// Nobody is trusted: what is not signed is challenged.
@@ -110,6 +111,55 @@ fn a_phone_at_another_node_is_busy_does_not_answer_or_is_not_there() {
     assert_eq!(failure(&near, 3), (OfferFailure::Unreachable, Some(480)));
     wait("no relay", || far.running.metric("relays") == 0 && far.running.metric("media_legs") == 0);
     assert_eq!(far.running.metric("relays_refused"), 1);
+}
+
+#[test]
+fn a_phone_that_rings_for_a_lost_node_is_free_for_the_next_call() {
+    let mut lost = Member::start("ringer", "43700-43799", &[KEY]);
+    let mut near = Member::start("near3", "43800-43899", &[KEY]);
+    let mut agent = near.agent("fang", 880, false);
+    let stays = near.caller_at(&lost, 400);
+    lost.command(lost.contact(0), NodeAction::Ring(ring(1, "fang", &near)));
+    near.block_on(agent.wait_incoming(TEN)).unwrap();
+    // It dies without a word: nobody cancels the ring.
+    lost.restart();
+    assert_eq!(near.running.metric("relays"), 1);
+
+    let caller = near.caller(440);
+    near.command(near.contact(0), NodeAction::Ring(ring(2, "fang", &near)));
+    near.block_on(agent.wait_ended(TEN)).unwrap();
+    near.block_on(agent.wait_incoming(TEN)).unwrap();
+    near.block_on(agent.answer()).unwrap();
+    wait("both voices", || hears(&caller, 880) && hears(&agent, 440));
+    assert_eq!(near.running.metric("relays"), 0);
+    drop(stays);
+}
+
+#[test]
+fn a_node_that_was_taken_for_dead_ends_its_calls_and_tells_its_phones_again() {
+    let mut node = Member::start("taken", "43900-43999", &[KEY]);
+    let agent = node.agent("fang", 880, true);
+    let mut caller = node.caller(440);
+    node.command(node.contact(0), NodeAction::Ring(ring(1, "fang", &node)));
+    wait("both voices", || hears(&caller, 880) && hears(&agent, 440));
+    node.functions.directory.lock().unwrap().clear();
+    let before = Timestamp::from_millis(
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64,
+    );
+    *node.functions.taken_over.lock().unwrap() = Some(before);
+    node.block_on(caller.wait_ended(TEN)).unwrap();
+    wait("no call", || node.running.metric("sessions") == 0);
+    let still = |input: &DirectoryInput| matches!(input, DirectoryInput::StillRegistered { .. });
+    wait("the phone told again", || node.functions.directory.lock().unwrap().iter().any(still));
+
+    // It is told so again and again, and calls that came since are its own.
+    let caller = node.caller(400);
+    let alive = |input: &&DirectoryInput| matches!(input, DirectoryInput::NodeAlive { .. });
+    let told = || node.functions.directory.lock().unwrap().iter().filter(alive).count();
+    let since = told();
+    wait("two more renewals", || told() >= since + 2);
+    assert_eq!(node.running.metric("sessions"), 1);
+    drop(caller);
 }
 
 #[test]

@@ -100,6 +100,7 @@ impl Functions {
         let directory = self.directory.lock().unwrap();
         directory.iter().rev().find_map(|input| match input {
             DirectoryInput::Registered { expires, .. } => Some(*expires),
+            DirectoryInput::StillRegistered { expires, .. } => Some(Some(*expires)),
             _ => None,
         })
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::protection::Protection;
 use crate::refer::target;
-use crate::sdp::{self, Description};
+use crate::sdp::{self, Description, Direction};
 use crate::types::{Dialed, OpenedLeg, Refusal, SessionConfig};
 
 /// What a relay is made of.
@@ -87,7 +87,17 @@ pub struct Relay {
     phone: Side,
     offer: Description,
     state: State,
+    away: Away,
     out: VecDeque<RelayOutput>,
+}
+
+/// The phone is a browser that is not heard: for the other node it holds, so that its caller hears music.
+#[derive(Default)]
+struct Away {
+    is: bool,
+    told: bool,
+    /// An offer that tells of it has no answer yet.
+    offering: bool,
 }
 
 impl Relay {
@@ -112,6 +122,7 @@ impl Relay {
             },
             offer,
             state: State::Ringing,
+            away: Away::default(),
             out: VecDeque::new(),
         };
         let (fingerprint, spoken) = (relay.cfg.fingerprint, relay.cfg.codecs);
@@ -206,7 +217,17 @@ impl Relay {
                 self.over();
             }
             Event::Reoffered { call, sdp } => self.reoffered(call, sdp),
-            Event::ReofferAnswered { call, result: Ok(sdp) } => self.reoffer_answered(call, &sdp),
+            Event::ReofferAnswered { call, result } => {
+                if let Ok(sdp) = &result {
+                    self.reoffer_answered(call, sdp);
+                }
+                if call == self.node.call {
+                    self.away.offering = false;
+                    if result.is_ok() {
+                        self.tell_away();
+                    }
+                }
+            }
             Event::Info { call, content_type, body } => self.info(call, content_type, body),
             Event::Referred { call, request, refer_to } => self.referred(call, request, refer_to),
             _ => {}
@@ -222,16 +243,34 @@ impl Relay {
                 let sdp = sdp::offer(&local, &self.cfg.codecs.led_by(self.node.codec));
                 self.sip(Command::Reoffer { call: self.node.call, sdp });
             }
-            // The phone's packets cannot be protected: for the other node it hung up.
+            MediaEvent::Away { leg, away } if *leg == self.phone.media.id => self.set_away(*away),
             // A page that closes says so, and may be loaded again.
-            MediaEvent::SecureFailed { why: SecureFailure::Closed, .. } => {}
-            MediaEvent::SecureFailed { leg, .. } if self.media_legs().contains(leg) && self.state != State::Over => {
-                self.hang_up(self.node.call, None);
-                self.hang_up(self.phone.call, None);
-                self.over();
+            MediaEvent::SecureFailed { leg, why: SecureFailure::Closed } if *leg == self.phone.media.id => {
+                self.set_away(true);
             }
+            // It did not come back, or its packets cannot be protected: for the other node it hung up.
+            MediaEvent::Silent { leg, .. } if *leg == self.phone.media.id && self.away.is => self.drain(),
+            MediaEvent::SecureFailed { leg, .. } if self.media_legs().contains(leg) => self.drain(),
             _ => {}
         }
+    }
+
+    fn set_away(&mut self, away: bool) {
+        self.away.is = away;
+        self.tell_away();
+    }
+
+    /// One offer after the other, until the other node knows.
+    fn tell_away(&mut self) {
+        if self.state != State::Up || self.away.offering || self.away.told == self.away.is {
+            return;
+        }
+        self.away.offering = true;
+        self.away.told = self.away.is;
+        let direction = if self.away.is { Direction::SendOnly } else { Direction::SendRecv };
+        let local = self.node.local(self.cfg.fingerprint);
+        let sdp = sdp::offer_with(&local, &self.cfg.codecs.led_by(self.node.codec), direction);
+        self.sip(Command::Reoffer { call: self.node.call, sdp });
     }
 
     /// The phone, a browser, was loaded again: its new INVITE replaces its call here.
@@ -259,13 +298,23 @@ impl Relay {
         self.hang_up(old, None);
         self.secure(secure);
         self.media(MediaCommand::SetRemote { leg, remote: description.remote(codec, true) });
+        self.set_away(false);
         Ok(())
     }
 
-    /// Ends both calls because the node goes away.
+    /// Ends both calls, such as because the node goes away.
     pub fn drain(&mut self) {
         if self.state != State::Over {
             self.hang_up(self.node.call, None);
+            self.hang_up(self.phone.call, None);
+            self.over();
+        }
+    }
+
+    /// The phone is wanted for another call: where it still rings for this one, it stops.
+    pub fn give_way(&mut self) {
+        if self.state == State::Ringing {
+            self.sip(Command::Refuse { call: self.node.call, status: 480, headers: Vec::new() });
             self.hang_up(self.phone.call, None);
             self.over();
         }

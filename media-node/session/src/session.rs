@@ -394,6 +394,13 @@ impl Session {
         self.settle();
     }
 
+    /// The node was taken for dead and the call is another's, or promised back: it ends here.
+    pub fn taken_over(&mut self, now: Now) {
+        self.now = now;
+        self.end(EndCause::Lost, Some(503));
+        self.settle();
+    }
+
     /// The moment of [`Session::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Now) {
         self.now = now;

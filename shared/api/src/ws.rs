@@ -125,10 +125,10 @@ pub async fn message(service: &Service, connection: &str, text: &str) -> Result<
         return Ok(());
     };
     let answer = match understand(text) {
-        Ok(ConsoleMessage::Heartbeat) => {
+        Ok(ConsoleMessage::Heartbeat { microphone }) => {
             if is_agent(whose.role) {
                 let agent = hotline_base::AgentId::from_u128(whose.user.as_u128());
-                match agents::heartbeat(service, tenant, agent, console(connection)).await {
+                match agents::heard(service, tenant, agent, console(connection), microphone).await {
                     Err(ServiceError::Reject(reject)) => tracing::info!(%reject, "heartbeat refused"),
                     other => drop(other?),
                 }

@@ -94,6 +94,26 @@ pub async fn heartbeat(
     once(service, tenant, agent, AgentInput::Heartbeat { console }).await
 }
 
+/// A console is open and says whether its microphone can be used.
+///
+/// # Errors
+/// A refusal or a fault.
+pub async fn heard(
+    service: &Service,
+    tenant: TenantId,
+    agent: AgentId,
+    console: String,
+    microphone: Option<bool>,
+) -> Result<Agent, ServiceError> {
+    let after = heartbeat(service, tenant, agent, console.clone()).await?;
+    match microphone {
+        Some(works) if after.microphones.get(&console) != Some(&works) => {
+            once(service, tenant, agent, AgentInput::Microphone { console, works }).await
+        }
+        _ => Ok(after),
+    }
+}
+
 /// A console was closed.
 ///
 /// # Errors
@@ -157,6 +177,20 @@ pub async fn phone(
         None => AgentInput::PhoneLeft { node },
     };
     once(service, tenant, agent, input).await
+}
+
+/// A phone that registered before is still there: it counts where none is registered elsewhere.
+///
+/// # Errors
+/// A refusal or a fault.
+pub async fn phone_stays(
+    service: &Service,
+    tenant: TenantId,
+    agent: AgentId,
+    node: NodeId,
+    expires: Timestamp,
+) -> Result<Agent, ServiceError> {
+    once(service, tenant, agent, AgentInput::PhoneStays { node, expires }).await
 }
 
 /// Where the last agent of a queue has gone, contacts whose flow wants to know are told.

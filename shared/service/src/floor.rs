@@ -405,7 +405,9 @@ pub async fn assign(
         Claim::ContactGone => {
             Err(Reject::new("not-waiting", "the contact does not wait for an agent now, or cannot be called").into())
         }
-        Claim::AgentGone => Err(Reject::new("agent-not-available", "the agent cannot take a contact now").into()),
+        Claim::AgentGone | Claim::NodeAway => {
+            Err(Reject::new("agent-not-available", "the agent cannot take a contact now").into())
+        }
     }
 }
 

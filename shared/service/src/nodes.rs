@@ -89,6 +89,23 @@ pub(crate) async fn renew(service: &Service, lease: Lease) -> Result<(), Service
     write(service, &Lease { tidied: true, ..lease }).await
 }
 
+/// When this life of a node was found lapsed last, by its own clock: the calls that it carried then were taken
+/// from it. It is told with every renewal, as an answer may be lost.
+///
+/// # Errors
+/// A fault of the store.
+pub(crate) async fn lapse(
+    service: &Service,
+    node: NodeId,
+    started_at: Option<Timestamp>,
+) -> Result<Option<Timestamp>, ServiceError> {
+    let Some(started_at) = started_at else {
+        return Ok(None);
+    };
+    let found = row_of(service, LAPSED, node).await?.and_then(|row| row.body.parse().ok());
+    Ok(found.map(Timestamp::from_millis).filter(|lapse| *lapse > started_at))
+}
+
 async fn write(service: &Service, lease: &Lease) -> Result<(), ServiceError> {
     let row = IndexRow {
         partition: NODES.into(),
@@ -99,12 +116,17 @@ async fn write(service: &Service, lease: &Lease) -> Result<(), ServiceError> {
 }
 
 async fn get(service: &Service, node: NodeId) -> Result<Option<Lease>, ServiceError> {
+    let row = row_of(service, NODES, node).await?;
+    Ok(row.and_then(|row| serde_json::from_str(&row.body).ok()))
+}
+
+/// A node's row in one of the lists of nodes.
+async fn row_of(service: &Service, partition: &str, node: NodeId) -> Result<Option<IndexRow>, ServiceError> {
     let sort = node.to_string();
     let from = Some(sort.as_str());
-    let range = Range { tenant: TenantId::PLATFORM, partition: NODES, from, below: None, limit: 1, descending: false };
+    let range = Range { tenant: TenantId::PLATFORM, partition, from, below: None, limit: 1, descending: false };
     let rows = service.ports.store.rows(range).await?;
-    let row = rows.first().filter(|row| row.sort == sort);
-    Ok(row.and_then(|row| serde_json::from_str(&row.body).ok()))
+    Ok(rows.into_iter().find(|row| row.sort == sort))
 }
 
 /// When a node died after it had named this contact: a call whose arrival was told late; `None`: it
@@ -127,9 +149,8 @@ pub(crate) async fn has_lost(
         return Ok(restarted);
     }
     // A lease that only could not be renewed is not the node's death until a check says so.
-    let sort = node.to_string();
-    let lapses = page(service, TenantId::PLATFORM, LAPSED).await?;
-    let found = lapses.iter().any(|row| row.sort == sort && row.body == lease.expires.as_millis().to_string());
+    let lapse = row_of(service, LAPSED, node).await?;
+    let found = lapse.is_some_and(|row| row.body == lease.expires.as_millis().to_string());
     Ok(if found { Some(lease.expires) } else { restarted })
 }
 

@@ -15,7 +15,9 @@ use hotline_service::floor::{self, To};
 use hotline_service::{callbacks, contacts, directory, flows, ivr, nodes, tickets, timers, whatif};
 use hotline_ticket::ticket_of;
 use hotline_wire::legs::{DialFailure, DialogRef};
-use hotline_wire::node::{CallEvent, CallInput, DirectoryInput, EndCause, NodeAction, Verb, VerbResult};
+use hotline_wire::node::{
+    CallEvent, CallInput, DirectoryInput, DirectoryOutput, EndCause, NodeAction, Verb, VerbResult,
+};
 
 const OTHER: NodeId = NodeId::from_u128(88);
 
@@ -183,6 +185,49 @@ fn a_dead_node_is_found_within_fifteen_seconds_by_the_queue_of_timers() {
     // What the lost node still says is not listened to.
     let late = world.input(NODE, call.contact, 2, CallEvent::CallEnded { cause: EndCause::Lost, quality: None });
     assert_eq!((late.script, world.state(call.contact).is_alive()), (None, true));
+}
+
+#[test]
+fn a_node_that_comes_back_learns_that_its_calls_are_taken_over_and_tells_its_phones_again() {
+    let mut world = World::new(PATIENT);
+    let started_at = Some(world.service.now());
+    let told = |world: &World, input| block_on(directory::handle(&world.service, input)).unwrap();
+    let alive = |world: &World| DirectoryInput::NodeAlive {
+        node: NODE,
+        sip_address: "10.0.0.1:5060".into(),
+        calls: 1,
+        draining: false,
+        expires: world.service.now().plus_ms(8_000),
+        started_at,
+    };
+    world.memory.world.advance_ms(1_000);
+    assert_eq!(told(&world, alive(&world)), DirectoryOutput::Noted);
+    let lapse = world.service.now().plus_ms(8_000);
+    world.sign_in();
+    let call = world.arrives();
+    block_on(nodes::check_leases(&world.service)).unwrap();
+    for _ in 0..3 {
+        world.memory.world.advance_ms(5_000);
+        world.alive(OTHER);
+        block_on(nodes::check_leases(&world.service)).unwrap();
+    }
+    assert_eq!(world.state(call.contact).node, OTHER);
+    assert_eq!(world.agent().phone, None, "its phones are forgotten");
+
+    // Said again and again: an answer may be lost.
+    for _ in 0..2 {
+        assert_eq!(told(&world, alive(&world)), DirectoryOutput::TakenOver { before: lapse });
+    }
+    let expires = world.service.now().plus_ms(600_000);
+    let still = |node| DirectoryInput::StillRegistered { tenant: TENANT, agent: AGENT, node, expires };
+    assert_eq!(told(&world, still(NODE)), DirectoryOutput::Noted);
+    assert_eq!(told(&world, still(OTHER)), DirectoryOutput::Noted);
+    assert_eq!(world.agent().phone.map(|phone| phone.node), Some(NODE));
+    // A new life of the node has nothing to do with it.
+    let DirectoryInput::NodeAlive { node, sip_address, calls, draining, expires, .. } = alive(&world) else { panic!() };
+    let started_at = Some(world.service.now());
+    let anew = DirectoryInput::NodeAlive { node, sip_address, calls, draining, expires, started_at };
+    assert_eq!(told(&world, anew), DirectoryOutput::Noted);
 }
 
 #[test]

@@ -303,6 +303,9 @@ pub enum StateRequest {
 pub struct Heartbeat {
     /// Names the browser tab, at most 64 characters.
     pub console: String,
+    /// Whether its microphone can be used; left out where the agent has a telephone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub microphone: Option<bool>,
 }
 
 /// What to do with wrap-up.

@@ -526,6 +526,18 @@ pub enum DirectoryInput {
         /// `None`: it left.
         expires: Option<Timestamp>,
     },
+    /// A phone that registered before is still there: told again by a node that was away. A registration
+    /// at another node counts more.
+    StillRegistered {
+        /// Whose phone.
+        tenant: TenantId,
+        /// Whose phone.
+        agent: AgentId,
+        /// Where it is registered.
+        node: NodeId,
+        /// Until when.
+        expires: Timestamp,
+    },
     /// The node is alive; sent every few seconds.
     NodeAlive {
         /// Which.
@@ -564,4 +576,10 @@ pub enum DirectoryOutput {
     Unknown,
     /// Noted.
     Noted,
+    /// Noted; but the node's lease had lapsed: the calls that it carried before are lost to it, taken over by
+    /// others or called back, and its phones are forgotten.
+    TakenOver {
+        /// When the lease had lapsed, by the node's clock: calls of before are to be ended, and phones told again.
+        before: Timestamp,
+    },
 }

@@ -168,5 +168,9 @@ pub enum QueueChange {
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ConsoleMessage {
     /// Every 20 s: the console is open; renews the agent's presence.
-    Heartbeat,
+    Heartbeat {
+        /// Whether its microphone can be used; left out where the agent has a telephone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        microphone: Option<bool>,
+    },
 }

@@ -33,7 +33,8 @@ impl Browser {
     pub fn start(name: &str) -> Result<Self> {
         let chromium = need("chromium", "chromium")?;
         let here = std::env::var("CARGO_MANIFEST_DIR").context("run by cargo")?;
-        let script = bundle::bundle(&Path::new(&here).join("browser/page.js"), &node_modules()?)?;
+        // Other packages of tests/ use it as well.
+        let script = bundle::bundle(&Path::new(&here).join("../interop/browser/page.js"), &node_modules()?)?;
         let page = Page::serve(script)?;
         let folder = Folder::new(name)?;
         let log = std::fs::File::create(folder.path().join("log"))?;
@@ -88,10 +89,16 @@ impl Browser {
         })
     }
 
-    /// Registers at a node.
+    /// Registers at a node that asks for no password.
     pub fn register(&self, url: &str, user: &str) -> Result<()> {
+        self.register_with(url, user, "")
+    }
+
+    /// Registers at a node.
+    pub fn register_with(&self, url: &str, user: &str, password: &str) -> Result<()> {
         let instance = "8f1fa16a-1165-4a96-8341-785b1ef24f12";
-        let account = json!({"url": url, "uri": format!("sip:{user}@hotline"), "password": "", "instance": instance});
+        let account =
+            json!({"url": url, "uri": format!("sip:{user}@hotline"), "password": password, "instance": instance});
         self.ask("start", account)?;
         self.wait("registered")?;
         Ok(())

@@ -1,4 +1,4 @@
-//! Real peers against a node in stand-alone mode: a browser with JsSIP, linphone, Kamailio.
+//! Real peers: a browser with JsSIP, linphone, Kamailio.
 //!
 //! The peers are Debian's packages; JsSIP comes from npm. `hotline test --only interop` installs them.
 
@@ -6,7 +6,6 @@ pub mod browser;
 mod bundle;
 pub mod kamailio;
 pub mod linphone;
-pub mod node;
 mod page;
 pub mod sound;
 

@@ -127,6 +127,8 @@ fn serve(listener: &TcpListener, script: &str, stop: &AtomicBool) {
 /// One page after the other (a reload makes another one).
 fn talk(listener: &TcpListener, told: &Mutex<Vec<Value>>, asks: &mpsc::Receiver<String>, stop: &AtomicBool) {
     while let Some(stream) = next(listener, stop) {
+        // A browser also connects ahead, for pages to come, and says nothing.
+        let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
         let Ok(mut socket) = tungstenite::accept(stream) else { continue };
         let _ = socket.get_ref().set_read_timeout(Some(Duration::from_millis(10)));
         while !stop.load(Ordering::Relaxed) && exchange(&mut socket, told, asks) {}

@@ -7,9 +7,10 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// Ports that a developer's own `hotline up` does not use.
-const PORTS: [(&str, &str); 8] = [
+const PORTS: [(&str, &str); 9] = [
     ("HOTLINE_CLOUD_PORT", "14566"),
     ("HOTLINE_SIP_PORT", "15062"),
+    ("HOTLINE_WSS_PORT", "15066"),
     ("HOTLINE_HEALTH_PORT", "18070"),
     ("HOTLINE_RTP_PORT_MIN", "30000"),
     ("HOTLINE_RTP_PORT_MAX", "31999"),
@@ -25,6 +26,10 @@ pub const GATEWAY: &str = "127.0.0.1:17800";
 pub struct Hotline {
     root: PathBuf,
     local: PathBuf,
+    target: PathBuf,
+    /// For browsers: the nodes' certificate and its key.
+    tls: [PathBuf; 2],
+    since: Instant,
     endpoints: Value,
 }
 
@@ -33,7 +38,9 @@ impl Hotline {
     pub fn fresh() -> Result<Self> {
         let root: PathBuf = Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join("../..").components().collect();
         let cache = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-        let mut hotline = Self { local: cache.join("live-state"), root, endpoints: Value::Null };
+        let tls = certificate(&cache.join("live-tls"))?;
+        let local = cache.join("live-state");
+        let mut hotline = Self { local, target: cache, root, tls, since: Instant::now(), endpoints: Value::Null };
         hotline.command(&["down"])?;
         hotline.command(&["reset", "--yes"])?;
         hotline.up()?;
@@ -43,9 +50,19 @@ impl Hotline {
     /// Starts with the state there is.
     pub fn up(&mut self) -> Result<()> {
         self.command(&["up", "--detach"])?;
+        self.since = Instant::now();
         let text = std::fs::read_to_string(self.local.join("endpoints.json")).context("endpoints.json")?;
         self.endpoints = serde_json::from_str(&text)?;
         Ok(())
+    }
+
+    /// Waits until nodes' leases are looked through: by the sweep of each minute, the first of which comes a minute
+    /// after the start of the local cloud.
+    pub fn watches_leases(&self) {
+        let watched = self.since + Duration::from_secs(62);
+        while Instant::now() < watched {
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Stops; the state is kept.
@@ -89,6 +106,8 @@ impl Hotline {
             .args(arguments)
             .envs(PORTS)
             .env("HOTLINE_LOCAL", &self.local)
+            .env("HOTLINE_TLS_CERT", &self.tls[0])
+            .env("HOTLINE_TLS_KEY", &self.tls[1])
             .envs(change.iter().copied())
             .stdin(Stdio::null())
             .output()
@@ -119,6 +138,11 @@ impl Hotline {
         Ok(node.with_context(|| format!("there is no node number {nth}"))?.to_owned())
     }
 
+    /// Where browsers' phones connect at the `nth` node.
+    pub fn browsers(&self, nth: usize) -> Result<&str> {
+        self.endpoints["browsers"][nth].as_str().with_context(|| format!("node number {nth} takes no browsers"))
+    }
+
     /// The WebSocket's address.
     pub fn websocket(&self) -> &str {
         self.endpoints["websocket"].as_str().unwrap_or_default()
@@ -135,10 +159,21 @@ impl Hotline {
         users.iter().filter(|u| u["role"] == role).nth(nth).with_context(|| format!("no {role} number {nth}"))
     }
 
-    /// The node's metrics page.
-    pub fn metrics(&self) -> Result<String> {
-        let port = PORTS.iter().find(|(name, _)| *name == "HOTLINE_HEALTH_PORT").context("health port")?.1;
-        Ok(ureq::get(format!("http://127.0.0.1:{port}/metrics")).call()?.body_mut().read_to_string()?)
+    /// A figure of the `nth` node's own.
+    pub fn node_metric(&self, nth: u16, name: &str) -> Result<u64> {
+        let port = port("HOTLINE_HEALTH_PORT")? + nth;
+        let text = ureq::get(format!("http://127.0.0.1:{port}/metrics")).call()?.body_mut().read_to_string()?;
+        metric(&text, name)
+    }
+
+    /// A program that `./hotline up` built.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.target.join("release").join(name)
+    }
+
+    /// The port of the local cloud, on the loopback.
+    pub fn cloud_port() -> Result<u16> {
+        port("HOTLINE_CLOUD_PORT")
     }
 
     /// The process id of a part (`cloud`, `nodes/0`), as `.local/run/state.json` says.
@@ -163,6 +198,30 @@ impl Hotline {
         session.token = answer.body["id_token"].as_str().context("no id_token")?.to_owned();
         Ok(session)
     }
+}
+
+/// One of [`PORTS`].
+fn port(setting: &str) -> Result<u16> {
+    let found = PORTS.iter().find(|(name, _)| *name == setting).with_context(|| setting.to_owned())?;
+    Ok(found.1.parse()?)
+}
+
+/// A figure in the text of a node's `/metrics`.
+pub fn metric(text: &str, name: &str) -> Result<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("hotline_node_{name} ")));
+    Ok(line.with_context(|| format!("no metric {name}"))?.trim().parse()?)
+}
+
+/// A certificate for the loopback and its key, made anew in a folder.
+fn certificate(folder: &Path) -> Result<[PathBuf; 2]> {
+    std::fs::create_dir_all(folder)?;
+    let key = rcgen::KeyPair::generate()?;
+    let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+    let certificate = rcgen::CertificateParams::new(names)?.self_signed(&key)?;
+    let files = [folder.join("cert.pem"), folder.join("key.pem")];
+    std::fs::write(&files[0], certificate.pem())?;
+    std::fs::write(&files[1], key.serialize_pem())?;
+    Ok(files)
 }
 
 impl Drop for Hotline {

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::net::TcpStream;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Message, WebSocket};
@@ -12,6 +12,7 @@ use crate::hotline::{Hotline, Session, eventually};
 
 /// A connected console; dropped, it disconnects.
 pub struct Console {
+    say: mpsc::Sender<String>,
     heard: Arc<Mutex<Vec<Value>>>,
     stop: Arc<Mutex<bool>>,
     reader: Option<std::thread::JoinHandle<()>>,
@@ -29,17 +30,23 @@ impl Console {
         }
         socket.send(Message::text(r#"{"type":"heartbeat"}"#))?;
         let (heard, stop) = (Arc::default(), Arc::default());
+        let (say, said) = mpsc::channel();
         let reader = std::thread::spawn({
             let (heard, stop) = (Arc::clone(&heard), Arc::clone(&stop));
-            move || read(socket, &heard, &stop)
+            move || read(socket, &said, &heard, &stop)
         });
-        let console = Self { heard, stop, reader: Some(reader) };
+        let console = Self { say, heard, stop, reader: Some(reader) };
         console.wait_for("an answer to the heartbeat", |event| event["event"] == "alive")?;
         // A ticket is good once.
         if tungstenite::connect(&address).is_ok() {
             bail!("a ticket was accepted twice");
         }
         Ok(console)
+    }
+
+    /// Sends a message.
+    pub fn say(&self, message: &Value) -> Result<()> {
+        self.say.send(message.to_string()).context("the console is closed")
     }
 
     /// Waits for an event, 20 s at most.
@@ -52,8 +59,18 @@ impl Console {
     }
 }
 
-fn read(mut socket: WebSocket<MaybeTlsStream<TcpStream>>, heard: &Mutex<Vec<Value>>, stop: &Mutex<bool>) {
+fn read(
+    mut socket: WebSocket<MaybeTlsStream<TcpStream>>,
+    said: &mpsc::Receiver<String>,
+    heard: &Mutex<Vec<Value>>,
+    stop: &Mutex<bool>,
+) {
     while !*stop.lock().unwrap_or_else(PoisonError::into_inner) {
+        for message in said.try_iter() {
+            if socket.send(Message::text(message)).is_err() {
+                return;
+            }
+        }
         match socket.read() {
             Ok(Message::Text(text)) => {
                 let event = serde_json::from_str(&text).unwrap_or_else(|_| json!(text.as_str()));

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use hotline_base::{AgentId, TenantId};
+use hotline_base::{AgentId, TenantId, Timestamp};
 use hotline_sip::api::{Path, Register, Transport};
 
 /// Bindings of one address of record.
@@ -187,6 +187,15 @@ impl Registrar {
         self.lock().values().filter_map(|u| u.owner).collect()
     }
 
+    /// Whose phones are registered, and until when the last of each.
+    pub fn registered(&self, now: Instant, wall: Timestamp) -> Vec<(Owner, Timestamp)> {
+        let until = |user: &User| {
+            let expires = user.bindings.iter().map(|b| b.expires).max().filter(|expires| *expires > now)?;
+            Some((user.owner?, wall.plus_ms((expires - now).as_millis() as i64)))
+        };
+        self.lock().values().filter_map(until).collect()
+    }
+
     /// Registered users.
     pub fn users(&self) -> usize {
         self.lock().len()
@@ -232,6 +241,9 @@ mod tests {
         assert_eq!(reg(at(1), &[("sip:fang@10.0.0.1", 5)], 2), Registered::TooBrief(60));
         assert_eq!(reg(at(1), &[("sip:fang@10.0.0.1", 300)], 3), granted(&["<sip:fang@10.0.0.1>;expires=300"], 300));
         assert_eq!(registrar.find(at(2), "fang").unwrap().uri, "sip:fang@10.0.0.1");
+        let wall = Timestamp::from_millis(7_000);
+        assert_eq!(registrar.registered(at(2), wall), [(owner(), wall.plus_ms(299_000))]);
+        assert!(registrar.registered(at(301), wall).is_empty());
         assert!(registrar.find(at(301), "fang").is_none());
         assert!(registrar.expire(at(300)).is_empty());
         assert_eq!(registrar.expire(at(301)), [owner()]);

@@ -140,7 +140,10 @@ impl State {
                         let script = self.script(input, &rule.action, index);
                         (label, Some(script))
                     }
-                    None => ("unknown-number".into(), Some(vec![Verb::Reject { status: 404, prompts: Vec::new(), retry_after_s: None }])),
+                    None => (
+                        "unknown-number".into(),
+                        Some(vec![Verb::Reject { status: 404, prompts: Vec::new(), retry_after_s: None }]),
+                    ),
                 }
             }
             CallEvent::ScriptEnded { label, result } => {

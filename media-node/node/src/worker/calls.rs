@@ -1,9 +1,9 @@
 //! Sessions: made for a call, driven by inputs, forgotten at their end.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use hotline_base::ContactId;
+use hotline_base::{ContactId, Timestamp};
 use hotline_rtp::CallKey;
 use hotline_rtp::api::MediaCommand;
 use hotline_session::{
@@ -247,6 +247,14 @@ impl Worker {
             remote_target: view.remote_target.into(),
             peer: dial::peer(view.peer),
         })
+    }
+
+    /// The contacts whose sessions began before a moment.
+    pub(super) fn carried_before(&self, before: Timestamp) -> Vec<ContactId> {
+        let now = clock::now();
+        let age = Duration::from_millis(now.wall.since_ms(before).max(0).unsigned_abs());
+        let old = self.slots.iter().flatten().filter(|entry| now.mono.duration_since(entry.arrived) >= age);
+        old.map(|entry| entry.session.contact()).collect()
     }
 
     /// Feeds the session of a contact.

@@ -7,7 +7,7 @@ use hotline_sip::api::{CallHandle, Command, Event, Register, RequestHandle};
 use super::Worker;
 use crate::clock;
 use crate::decisions::Decider;
-use crate::lease;
+use crate::lease::{self, PhoneNews};
 use crate::mailbox::Mail;
 use crate::metrics::Metrics;
 use crate::registrar::Registered;
@@ -81,7 +81,8 @@ impl Worker {
                 Metrics::add(&shared.metrics.registrations);
                 if let (Some(owner), false) = (owner, register.contacts.is_empty()) {
                     let until = clock::wall().plus_ms(i64::from(for_s) * 1_000);
-                    lease::phone(&shared, owner, (for_s > 0).then_some(until));
+                    let news = if for_s > 0 { PhoneNews::Registered(until) } else { PhoneNews::Left };
+                    lease::phone(&shared, owner, news);
                 }
                 let contacts = contacts.into_iter().map(|c| header("Contact", c));
                 (200, contacts.collect())

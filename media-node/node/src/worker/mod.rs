@@ -273,6 +273,12 @@ impl Worker {
                 }
                 self.drain_relays();
             }
+            Mail::TakenOver { before } => {
+                for contact in self.carried_before(before) {
+                    self.with_contact(contact, |session, now| session.taken_over(now));
+                }
+            }
+            Mail::RungAnew { user } => self.give_way(&user),
             Mail::Stop => self.stopped = true,
         }
         self.pump();
@@ -308,6 +314,8 @@ impl Worker {
             self.endpoint.handle_timeout(now);
             self.pump();
         }
+        self.relay_timeouts(now);
+        self.pump();
         while let Some(Reverse((at, slot, serial))) = self.timers.peek().copied() {
             if at > now {
                 break;

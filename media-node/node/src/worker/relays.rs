@@ -1,7 +1,8 @@
 //! Other nodes' calls to phones that registered here.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use hotline_rtp::CallKey;
 use hotline_rtp::api::{MediaCommand, MediaEvent, MediaLegId};
@@ -12,6 +13,7 @@ use super::Worker;
 use super::calls::header;
 use crate::clock;
 use crate::fleet;
+use crate::mailbox::Mail;
 use crate::metrics::Metrics;
 
 /// A relay and what the worker knows of it.
@@ -22,7 +24,13 @@ struct Entry {
     sip_call_id: String,
     /// Whoever takes the other node's calls over can find it.
     known: bool,
+    since: Instant,
 }
+
+/// No offer rings longer (a queue allows 120 s): the other node died and cannot take it back.
+const RING_LIMIT: Duration = Duration::from_secs(125);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// All of a worker.
 #[derive(Default)]
@@ -30,6 +38,7 @@ pub(super) struct Relays {
     entries: HashMap<u64, Entry>,
     by_call: HashMap<CallHandle, u64>,
     by_media: HashMap<MediaLegId, u64>,
+    looked_at: Option<Instant>,
 }
 
 impl Worker {
@@ -52,6 +61,9 @@ impl Worker {
         let sdp = invite.sdp.clone().ok_or((488, "it makes no offer".to_string()))?;
         let binding = shared.registrar.find(Instant::now(), &invite.uri_user);
         let binding = binding.ok_or((480, "no phone of this user is registered".to_string()))?;
+        if header(invite, "Replaces").is_none() {
+            self.rings_anew(&invite.uri_user);
+        }
         let serial = self.next_serial;
         self.next_serial += 1;
         let media = self.relay_leg(serial)?;
@@ -91,7 +103,7 @@ impl Worker {
         self.relays.by_call.extend([(node_call, serial), (phone_call, serial)]);
         self.relays.by_media.extend(relay.media_legs().map(|leg| (leg, serial)));
         let (user, sip_call_id) = (invite.uri_user.clone(), invite.sip_call_id.clone());
-        let entry = Entry { relay, user, sip_call_id, known: false };
+        let entry = Entry { relay, user, sip_call_id, known: false, since: Instant::now() };
         self.relays.entries.insert(serial, entry);
         Metrics::add(&shared.metrics.relays);
         Metrics::add(&shared.metrics.relays_started);
@@ -141,7 +153,9 @@ impl Worker {
 
     /// A media event; whether it was a relay's.
     pub(super) fn relay_media(&mut self, event: &MediaEvent) -> bool {
-        let (MediaEvent::Silent { leg, .. } | MediaEvent::SecureFailed { leg, .. }) = event else {
+        let (MediaEvent::Silent { leg, .. } | MediaEvent::SecureFailed { leg, .. } | MediaEvent::Away { leg, .. }) =
+            event
+        else {
             return false;
         };
         let Some(serial) = self.relays.by_media.get(leg).copied() else {
@@ -171,6 +185,43 @@ impl Worker {
             self.relays.by_call.insert(new, serial);
         }
         Some(resumed.map_err(|refusal| refusal.status))
+    }
+
+    /// A user's phone is about to be rung: where it rings for another node, that stops. A node that died, or that
+    /// has not heard yet that its offer was taken back, must not keep the phone from what comes next.
+    pub(super) fn rings_anew(&mut self, user: &str) {
+        if self.shared.metrics.relays.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        self.give_way(user);
+        let shared = self.shared.clone();
+        for (_, mailbox) in shared.mailboxes.iter().enumerate().filter(|(index, _)| *index != self.index) {
+            mailbox.post(Mail::RungAnew { user: user.to_string() });
+        }
+    }
+
+    /// What rings a user's phone for other nodes stops.
+    pub(super) fn give_way(&mut self, user: &str) {
+        let ringing = self.relays.entries.iter().filter(|(_, entry)| entry.user == user);
+        let ringing: Vec<u64> = ringing.map(|(serial, _)| *serial).collect();
+        for serial in ringing {
+            self.with_relay(serial, Relay::give_way);
+        }
+    }
+
+    /// A phone that rings for a node which is gone stops after a while.
+    pub(super) fn relay_timeouts(&mut self, now: Instant) {
+        let relays = &mut self.relays;
+        if relays.entries.is_empty() || relays.looked_at.is_some_and(|at| now.duration_since(at) < LOOK) {
+            return;
+        }
+        relays.looked_at = Some(now);
+        let too_long = |entry: &Entry| !entry.relay.is_up() && now.saturating_duration_since(entry.since) > RING_LIMIT;
+        let over: Vec<u64> =
+            relays.entries.iter().filter(|(_, entry)| too_long(entry)).map(|(serial, _)| *serial).collect();
+        for serial in over {
+            self.with_relay(serial, Relay::give_way);
+        }
     }
 
     pub(super) fn drain_relays(&mut self) {

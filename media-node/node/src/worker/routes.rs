@@ -77,6 +77,9 @@ impl Worker {
                 let here = node == self.shared.node || address.is_none();
                 match (self.to_phone(&sip_user), address, replaces) {
                     (Some(mut route), _, replaces) if here => {
+                        if replaces.is_none() {
+                            self.rings_anew(&sip_user);
+                        }
                         route.wanted.replaces = replaces.map(|dialog| self.behind_relay(dialog));
                         Ok(Found::Route(route))
                     }

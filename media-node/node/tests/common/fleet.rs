@@ -56,6 +56,10 @@ pub struct Functions {
     pub slow_on_failures: AtomicBool,
     /// Reports of recordings fail.
     pub deaf_to_recordings: AtomicBool,
+    /// What phones and nodes said of themselves.
+    pub directory: Mutex<Vec<DirectoryInput>>,
+    /// The node is told that its calls of before were taken over.
+    pub taken_over: Mutex<Option<Timestamp>>,
 }
 
 #[async_trait]
@@ -85,7 +89,12 @@ impl Decisions for Functions {
     }
 
     async fn directory(&self, input: &DirectoryInput) -> Result<DirectoryOutput, Fault> {
+        self.directory.lock().unwrap().push(input.clone());
+        let taken_over = *self.taken_over.lock().unwrap();
         Ok(match input {
+            DirectoryInput::NodeAlive { .. } if taken_over.is_some() => {
+                DirectoryOutput::TakenOver { before: taken_over.unwrap() }
+            }
             DirectoryInput::Lookup { sip_user } => {
                 let ha1 = hotline_sip::api::Ha1::of(sip_user, "hotline", "secret");
                 DirectoryOutput::Account {

@@ -132,6 +132,20 @@ fn refusals_and_cancels_are_passed_through() {
 }
 
 #[test]
+fn a_phone_that_is_wanted_for_another_call_stops_ringing() {
+    let mut legs = relay();
+    legs.lines.clear();
+    legs.relay.give_way();
+    legs.drain();
+    legs.expect("call 1: 480\n call 2: hang up\n media 1: close\n media 2: close\n over");
+
+    let mut legs = Legs::up_and_forgotten();
+    legs.relay.give_way();
+    legs.drain();
+    legs.expect("");
+}
+
+#[test]
 fn hold_keys_and_transfers_are_passed_through() {
     let mut legs = Legs::up_and_forgotten();
     let held = Bytes::from_static(b"v=0\r\nc=IN IP4 192.0.2.20\r\nm=audio 6000 RTP/AVP 0\r\na=sendonly\r\n");
@@ -178,6 +192,48 @@ fn a_node_that_says_nothing_is_asked_whether_it_is_there() {
     legs.relay.drain();
     legs.drain();
     assert!(legs.lines.join("\n").ends_with("over"));
+}
+
+#[test]
+fn a_browser_that_is_away_holds_for_the_other_node_and_ends_where_it_stays_away() {
+    let mut legs = Legs::up_with_a_browser();
+    legs.lines.clear();
+    let answer = || Ok(Bytes::from_static(b"v=0\r\nc=IN IP4 192.0.2.9\r\nm=audio 4000 RTP/AVP 8\r\n"));
+    let away = |legs: &mut Legs, away| {
+        legs.lines.push(format!("away {away}"));
+        legs.relay.handle_media(&MediaEvent::Away { leg: MediaLegId(2), away });
+        legs.drain();
+    };
+    away(&mut legs, true);
+    // It is back before the other node has answered: that is told next.
+    away(&mut legs, false);
+    legs.sip("node agrees", Event::ReofferAnswered { call: CallHandle(1), result: answer() });
+    legs.sip("node agrees", Event::ReofferAnswered { call: CallHandle(1), result: answer() });
+    legs.relay.handle_media(&MediaEvent::Silent { leg: MediaLegId(2), for_ms: 60_000 });
+    legs.drain();
+    away(&mut legs, true);
+    legs.sip("node agrees", Event::ReofferAnswered { call: CallHandle(1), result: answer() });
+    legs.relay.handle_media(&MediaEvent::Silent { leg: MediaLegId(2), for_ms: 60_000 });
+    legs.drain();
+    legs.expect(
+        "away true
+             call 1: reoffer [20002 RTP/AVP 8 0 101 sendonly]
+         away false
+         node agrees
+             media 1: 192.0.2.9:4000 A
+             call 1: reoffer [20002 RTP/AVP 8 0 101]
+         node agrees
+             media 1: 192.0.2.9:4000 A
+         away true
+             call 1: reoffer [20002 RTP/AVP 8 0 101 sendonly]
+         node agrees
+             media 1: 192.0.2.9:4000 A
+             call 1: hang up
+             call 2: hang up
+             media 1: close
+             media 2: close
+             over",
+    );
 }
 
 #[test]

@@ -78,7 +78,7 @@ pub async fn beat(call: &Call<'_>) -> Result<Reply, Failure> {
     if !(1..=64).contains(&body.console.len()) {
         return Err(Problem::field("console", "1 to 64 characters that name the browser tab").into());
     }
-    reply(&agents::heartbeat(call.service, call.tenant(), call.who.agent(), body.console).await?)
+    reply(&agents::heard(call.service, call.tenant(), call.who.agent(), body.console, body.microphone).await?)
 }
 
 pub async fn wrap_up(call: &Call<'_>) -> Result<Reply, Failure> {

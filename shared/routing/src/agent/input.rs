@@ -69,6 +69,13 @@ pub enum AgentInput {
         /// Names the console (browser tab), at most 64 characters.
         console: String,
     },
+    /// An open console says whether its microphone can be used.
+    Microphone {
+        /// Which console.
+        console: String,
+        /// Somebody who speaks there is heard.
+        works: bool,
+    },
     /// A console was closed.
     CloseConsole {
         /// Which.
@@ -76,6 +83,14 @@ pub enum AgentInput {
     },
     /// The phone registered or refreshed; it is a lease of presence too.
     PhoneRegistered {
+        /// At which node.
+        node: NodeId,
+        /// Until when.
+        expires: Timestamp,
+    },
+    /// The phone that registered before is still there, says a node that was away: a live registration at
+    /// another node counts more.
+    PhoneStays {
         /// At which node.
         node: NodeId,
         /// Until when.

@@ -3,7 +3,7 @@
 use hotline_base::Reject;
 
 use super::step::{Work, reason, why};
-use super::{AgentFact, AgentState, MAX_CONSOLES, OfferOutcome, PRESENCE_LEASE_MS, PhoneRegistration};
+use super::{Agent, AgentFact, AgentState, MAX_CONSOLES, OfferOutcome, PRESENCE_LEASE_MS, PhoneRegistration};
 
 impl Work {
     pub(super) fn heartbeat(&mut self, console: &str) -> Result<(), Reject> {
@@ -20,7 +20,30 @@ impl Work {
                 consoles.remove(&name);
             }
         }
+        self.check_microphones();
         Ok(())
+    }
+
+    pub(super) fn microphone(&mut self, console: &str, works: bool) -> Result<(), Reject> {
+        if !self.agent.consoles.contains_key(console) {
+            return Err(Reject::new("console-unknown", "this console is not open: send its heartbeat first"));
+        }
+        self.agent.microphones.insert(console.to_owned(), works);
+        let parked = AgentState::Away { reason: reason(why::NO_MICROPHONE) };
+        if self.agent.has_microphone() && self.agent.state == parked {
+            self.free(why::MICROPHONE_BACK);
+        }
+        self.check_microphones();
+        Ok(())
+    }
+
+    /// What consoles that are gone said does not count; whoever cannot be heard is not free.
+    pub(super) fn check_microphones(&mut self) {
+        let Agent { consoles, microphones, .. } = &mut self.agent;
+        microphones.retain(|console, _| consoles.contains_key(console));
+        if !self.agent.has_microphone() {
+            self.unheard(why::NO_MICROPHONE);
+        }
     }
 
     pub(super) fn phone(&mut self, phone: PhoneRegistration) {
@@ -47,14 +70,19 @@ impl Work {
         if let Some(phone) = self.agent.phone.take() {
             self.facts.push(AgentFact::PhoneLost { agent: self.id(), node: phone.node });
         }
+        self.unheard(why::NO_PHONE);
+    }
+
+    /// Whoever is free for calls and cannot take any is parked; a running call is left alone.
+    fn unheard(&mut self, because: &str) {
         if !self.agent.profile.voice {
             return;
         }
-        match self.agent.state.clone() {
-            AgentState::Available => self.enter(AgentState::Away { reason: reason(why::NO_PHONE) }, why::NO_PHONE),
+        match self.agent.state {
+            AgentState::Available => self.enter(AgentState::Away { reason: reason(because) }, because),
             AgentState::Offered { .. } => {
                 self.give_back(OfferOutcome::Unreachable);
-                self.park(why::NO_PHONE);
+                self.park(because);
             }
             _ => {}
         }

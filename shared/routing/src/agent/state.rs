@@ -122,7 +122,8 @@ pub enum AgentState {
     },
     /// Signed in, not working on contacts.
     Away {
-        /// Chosen by the agent, or `missed-offer`, `declined-offer`, `phone-unreachable`, `no-phone`.
+        /// Chosen by the agent, or `missed-offer`, `declined-offer`, `phone-unreachable`, `no-phone`,
+        /// `no-microphone`.
         reason: Reason,
     },
     /// In reserve: notified when a queue calls reserves in.
@@ -244,6 +245,10 @@ pub struct Agent {
     /// Consoles and when their leases lapse.
     #[serde(default)]
     pub consoles: BTreeMap<String, Timestamp>,
+    /// What consoles say of their microphones: whether it can be used. One that says nothing is not asked: its
+    /// agent may have a telephone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub microphones: BTreeMap<String, bool>,
     /// The phone, where one is registered.
     #[serde(default)]
     pub phone: Option<PhoneRegistration>,
@@ -259,6 +264,12 @@ impl Agent {
     /// The phone, if its lease holds.
     pub fn live_phone(&self, now: Timestamp) -> Option<&PhoneRegistration> {
         self.phone.as_ref().filter(|p| p.expires > now)
+    }
+
+    /// Whether the agent can be heard, as far as is known: no console says that its microphone is missing, or another
+    /// one has one.
+    pub fn has_microphone(&self) -> bool {
+        self.microphones.is_empty() || self.microphones.values().any(|works| *works)
     }
 
     /// When the last of all leases lapses; `None`: there is none.

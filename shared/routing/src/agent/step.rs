@@ -27,6 +27,8 @@ pub(super) mod why {
     pub const PHONE_UNREACHABLE: &str = "phone-unreachable";
     pub const NO_PHONE: &str = "no-phone";
     pub const PHONE_BACK: &str = "phone-back";
+    pub const NO_MICROPHONE: &str = "no-microphone";
+    pub const MICROPHONE_BACK: &str = "microphone-back";
     pub const PARTY_NOT_REACHED: &str = "party-not-reached";
 }
 
@@ -70,6 +72,7 @@ fn created(profile: &AgentProfile, now: Timestamp) -> Step {
         next: None,
         returned: None,
         consoles: Default::default(),
+        microphones: Default::default(),
         phone: None,
         shift_since: None,
         window: Window::default(),
@@ -110,12 +113,17 @@ impl Work {
         match input {
             AgentInput::Configure { profile } => self.configure(profile),
             AgentInput::Heartbeat { console } => self.heartbeat(console),
+            AgentInput::Microphone { console, works } => self.microphone(console, *works),
             AgentInput::CloseConsole { console } => {
                 self.agent.consoles.remove(console);
+                self.check_microphones();
                 self.check_presence();
                 Ok(())
             }
-            AgentInput::PhoneRegistered { node, expires } => {
+            AgentInput::PhoneStays { node, .. } if self.agent.live_phone(self.now).is_some_and(|p| p.node != *node) => {
+                Ok(())
+            }
+            AgentInput::PhoneRegistered { node, expires } | AgentInput::PhoneStays { node, expires } => {
                 let expires = (*expires).min(self.now.plus_ms(PHONE_LEASE_MAX_MS));
                 self.phone(PhoneRegistration { node: *node, expires });
                 Ok(())
@@ -177,7 +185,7 @@ impl Work {
         self.facts.push(AgentFact::AgentConfigured { agent: profile.agent });
         if self.agent.state == AgentState::Available {
             if !self.can_ring() {
-                self.enter(AgentState::Away { reason: reason(why::NO_PHONE) }, why::NO_PHONE);
+                self.park_unheard();
             } else if skilled || !newly.is_empty() {
                 self.look_for_work();
             }
@@ -216,11 +224,14 @@ impl Work {
             }
             (_, Requested::Available) => {
                 self.must_be_present()?;
-                if !self.can_ring() {
-                    return Err(Reject::new(
-                        "no-phone",
-                        "no phone is registered: switch the phone on, or allow the microphone, and try again",
-                    ));
+                if let Some(missing) = self.missing() {
+                    let said = match missing {
+                        why::NO_MICROPHONE => {
+                            "the console's microphone cannot be used: plug it in or allow it for the page, and try again"
+                        }
+                        _ => "no phone is registered: switch the phone on, or allow the microphone, and try again",
+                    };
+                    return Err(Reject::new(missing, said));
                 }
                 self.agent.next = None;
                 self.free(why::REQUESTED);
@@ -259,7 +270,24 @@ impl Work {
     }
 
     pub(super) fn can_ring(&self) -> bool {
-        !self.agent.profile.voice || self.agent.live_phone(self.now).is_some()
+        self.missing().is_none()
+    }
+
+    /// What keeps the agent from taking calls.
+    fn missing(&self) -> Option<&'static str> {
+        if !self.agent.profile.voice {
+            None
+        } else if self.agent.live_phone(self.now).is_none() {
+            Some(why::NO_PHONE)
+        } else {
+            (!self.agent.has_microphone()).then_some(why::NO_MICROPHONE)
+        }
+    }
+
+    /// Away, for what is missing.
+    fn park_unheard(&mut self) {
+        let because = self.missing().unwrap_or(why::NO_PHONE);
+        self.enter(AgentState::Away { reason: reason(because) }, because);
     }
 
     fn extend_wrap_up(&mut self, by_ms: u32) -> Result<(), Reject> {
@@ -296,6 +324,7 @@ impl Work {
             TIMER_PRESENCE => {
                 let now = self.now;
                 self.agent.consoles.retain(|_, until| *until > now);
+                self.check_microphones();
                 if self.agent.phone.is_some_and(|p| p.expires <= now) {
                     self.lose_phone();
                 }
@@ -334,7 +363,7 @@ impl Work {
             self.enter(AgentState::Available, because);
             self.look_for_work();
         } else {
-            self.enter(AgentState::Away { reason: reason(why::NO_PHONE) }, why::NO_PHONE);
+            self.park_unheard();
         }
     }
 

@@ -403,6 +403,68 @@ fn a_node_with_a_wrong_clock_cannot_pin_a_phone() {
 }
 
 #[test]
+fn a_phone_that_was_forgotten_is_told_again_but_not_over_a_newer_one() {
+    let other = NodeId::from_u128(8);
+    let mut d = Driven::available();
+    d.to(5, AgentInput::Heartbeat { console: "tab".into() });
+    d.to(10, AgentInput::PhoneLeft { node: NODE });
+    d.to(20, AgentInput::PhoneStays { node: NODE, expires: at(600_000) });
+    assert_eq!((d.state(), d.agent.phone.unwrap().node), (StateName::Available, NODE));
+    d.to(30, AgentInput::PhoneRegistered { node: other, expires: at(90_000) });
+    d.log.clear();
+    d.to(40, AgentInput::PhoneStays { node: NODE, expires: at(600_000) });
+    assert_eq!((d.log().as_str(), d.agent.phone.unwrap().node), ("", other));
+    d.to(90_000, AgentInput::PhoneStays { node: NODE, expires: at(600_000) });
+    assert_eq!(d.agent.phone.unwrap().node, NODE, "the other one has lapsed");
+}
+
+#[test]
+fn no_microphone_no_available() {
+    let mut d = Driven::new();
+    let available = AgentInput::RequestState { to: Requested::Available };
+    let says = |console: &str, works| AgentInput::Microphone { console: console.into(), works };
+    let beat = |console: &str| AgentInput::Heartbeat { console: console.into() };
+    d.to(0, AgentInput::PhoneRegistered { node: NODE, expires: at(600_000) });
+    assert_eq!(d.refused(0, says("a", false)), "console-unknown");
+    d.to(0, beat("a"));
+    d.to(0, says("a", false));
+    assert_eq!(d.refused(0, available.clone()), "no-microphone");
+    d.to(10, says("a", true));
+    d.to(10, available.clone());
+    assert_eq!(d.state(), StateName::Available);
+    d.log.clear();
+    d.to(20, says("a", false));
+    d.to(30, says("a", true));
+    assert_eq!(
+        d.log(),
+        "available -> away after 10 (no-microphone)\naway -> available after 10 (microphone-back)\n\
+         ! match [\"technical\", \"billing\"]"
+    );
+    // One console of two is enough; without any word nothing is asked for.
+    d.to(40, beat("b"));
+    d.to(40, says("b", false));
+    assert_eq!(d.state(), StateName::Available);
+    d.to(50, AgentInput::CloseConsole { console: "a".into() });
+    assert_eq!(d.agent.state, AgentState::Away { reason: "no-microphone".parse().unwrap() });
+    d.to(60, AgentInput::CloseConsole { console: "b".into() });
+    d.to(70, available);
+    // In an offer it goes back to the queue, in a call nothing happens.
+    d.to(80, beat("c"));
+    d.to(80, offer(1));
+    d.log.clear();
+    d.to(90, says("c", false));
+    let log = d.log();
+    assert!(log.contains("(no-microphone)") && log.contains("! return contact Unreachable"), "{log}");
+    let mut busy = Driven::busy();
+    busy.to(3_000, beat("a"));
+    busy.to(3_000, says("a", false));
+    assert_eq!(busy.state(), StateName::Busy);
+    busy.to(4_000, AgentInput::ContactEnded { offer: OfferId::from_u128(1) });
+    busy.to(5_000, AgentInput::EndWrapUp);
+    assert_eq!(busy.agent.state, AgentState::Away { reason: "no-microphone".parse().unwrap() });
+}
+
+#[test]
 fn a_busy_agent_whose_contact_is_gone_is_freed() {
     let mut d = Driven::busy();
     d.run_to(2_000 + BUSY_CHECK_MS);

@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 use hotline_interop::browser::Browser;
-use hotline_interop::node::RunningNode;
 use hotline_sip::api::Transport;
 use serde_json::json;
 use std::time::Duration;
 
+use super::node::RunningNode;
 use super::{hears, rules, softphone, udp};
 
 fn url(node: &RunningNode, transport: Transport) -> Result<String> {

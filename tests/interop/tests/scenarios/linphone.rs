@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 use hotline_interop::linphone::{Linphone, Setup};
-use hotline_interop::node::RunningNode;
 use hotline_sip::api::Transport;
 use std::time::Duration;
 
+use super::node::RunningNode;
 use super::{hears, rules, softphone};
 
 pub fn udp() -> Result<()> {

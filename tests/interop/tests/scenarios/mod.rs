@@ -2,12 +2,13 @@
 
 pub mod browser;
 pub mod linphone;
+pub mod node;
 pub mod proxy;
 
 use anyhow::Result;
-use hotline_interop::node::RunningNode;
 use hotline_phone::{Microphone, Phone, PhoneConfig, tone_share};
 use hotline_sip::api::Transport;
+use node::RunningNode;
 use std::net::SocketAddr;
 use std::time::Duration;
 

@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 use hotline_interop::kamailio::Kamailio;
-use hotline_interop::node::RunningNode;
 use hotline_phone::{Microphone, Phone, PhoneConfig};
 use hotline_sip::api::Transport;
 use std::time::Duration;
 
+use super::node::RunningNode;
 use super::{hears, rules, softphone};
 
 /// Waits for requests within a dialog that went by the proxy.

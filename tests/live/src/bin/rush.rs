@@ -8,31 +8,16 @@
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand};
 use hotline_live::hotline::{Hotline, Session, eventually};
-use hotline_phone::{Microphone, Phone, PhoneConfig, PhoneEvent};
+use hotline_live::load::{PatientCallers, contacts};
+use hotline_live::staff::{Desk, straight};
+use hotline_phone::{Phone, PhoneConfig, PhoneEvent};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-const QUEUE: &str = "rush";
 const NUMBER: &str = "+861055550188";
-const FLOW: &str = "\
-flow: rush
-languages: [en]
-start: wait
-prompts:
-  bye: {en: Goodbye.}
-steps:
-  wait:
-    queue: rush
-    max_wait: 30m
-    on_max_wait: bye
-    then: bye
-  bye:
-    hangup: bye
-";
 
 /// Loads a hotline of its own with real phones and prints what it took.
 #[derive(Parser)]
@@ -92,37 +77,16 @@ struct Agent {
 
 /// Makes the queue, its flow and number, and so many agents.
 async fn staff(hotline: &Hotline, agents: usize) -> Result<Vec<Agent>> {
+    let flow = straight("rush");
+    let desk = Desk { queue: "rush", number: NUMBER, flow: &flow, wrap_up_ms: 0 };
+    desk.open(hotline)?;
     let admin = hotline.session("admin", 0)?;
-    let done = |answer: hotline_live::hotline::Answer| match answer.status {
-        200..=299 => Ok(answer.body),
-        status => Err(anyhow::anyhow!("{status} {}", answer.body)),
-    };
-    done(admin.send(
-        "PUT",
-        &format!("/v1/queues/{QUEUE}"),
-        Some(&json!({"name": QUEUE, "display_name": "Rush", "wrap_up_ms": 0, "max_waiting": 1000,
-                     "service_level": {"threshold_s": 20, "target_pct": 80}})),
-    )?)?;
-    done(admin.send("POST", "/v1/flows/rush/versions", Some(&json!({"text": FLOW})))?)?;
-    let path = format!("/v1/dids/{}", NUMBER.replace('+', "%2B"));
-    done(hotline.session("operator", 0)?.send("PUT", &path, Some(&json!({"tenant": "demo", "flow": "rush"})))?)?;
     let mut staff = Vec::with_capacity(agents);
     for nth in 0..agents {
-        let (name, password) = (format!("rush{nth}@demo.example"), format!("Rush-{nth}-for-the-queue"));
-        let made = done(admin.send(
-            "POST",
-            "/v1/users",
-            Some(&json!({"name": name, "display_name": name, "role": "agent", "password": password,
-                         "queues": {QUEUE: 0}, "skills": {}})),
-        )?)?;
-        let text = |value: &Value| value.as_str().map(str::to_owned).context("the new agent's SIP account");
-        let mut config = PhoneConfig::new("127.0.0.1:0".parse()?, hotline.node(nth % 2)?.parse()?);
-        config.user = text(&made["sip"]["user"])?;
-        config.password = Some(text(&made["sip"]["password"])?);
-        config.microphone = Microphone::Silence;
-        let mut phone = Phone::start(config).await?;
+        let hired = desk.hire(&admin, nth)?;
+        let mut phone = Phone::start(hired.phone("127.0.0.1:0".parse()?, hotline.node(nth % 2)?.parse()?)).await?;
         phone.register().await?;
-        staff.push(Agent { phone, session: Arc::new(hotline.sign_in(&name, &password)?) });
+        staff.push(Agent { phone, session: Arc::new(hired.sign_in(hotline)?) });
         if nth % 10 == 9 {
             println!("{} of {agents} agents are there", nth + 1);
         }
@@ -248,7 +212,9 @@ async fn queue(hotline: &Hotline, load: &Load, agents: usize, patience: Duration
         });
     }
     let started = Instant::now();
-    let mut sipp = callers(hotline, load)?;
+    let rate = load.callers.div_ceil(load.within_s);
+    let mut sipp = PatientCallers { number: NUMBER, callers: load.callers, rate, first: "+86138", port: 17_600 }
+        .start(hotline, hotline.sip(), "rush")?;
     let status = loop {
         if let Some(status) = sipp.try_wait()? {
             break status;
@@ -263,7 +229,7 @@ async fn queue(hotline: &Hotline, load: &Load, agents: usize, patience: Duration
     let supervisor = hotline.session("supervisor", 0)?;
     let contacts = tokio::task::block_in_place(|| {
         eventually(Duration::from_secs(60), || {
-            let contacts = contacts(&supervisor)?;
+            let contacts = contacts(&supervisor, NUMBER)?;
             let open = contacts.iter().filter(|c| c["phase"] != "ended").count();
             ensure!(open == 0 && contacts.len() >= load.callers, "{open} of {} contacts are open", contacts.len());
             Ok(contacts)
@@ -272,37 +238,6 @@ async fn queue(hotline: &Hotline, load: &Load, agents: usize, patience: Duration
     over.store(true, Ordering::Relaxed);
     beats.await?;
     report(&supervisor, load, &contacts, status.success(), drained)
-}
-
-/// sipp as all the callers: each waits until it is hung up on.
-fn callers(hotline: &Hotline, load: &Load) -> Result<std::process::Child> {
-    let folder = hotline.scratch("rush")?;
-    std::fs::write(folder.join("caller.xml"), SCENARIO)?;
-    let numbers: Vec<String> = (0..load.callers).map(|nth| format!("+86138{nth:08};")).collect();
-    std::fs::write(folder.join("numbers.csv"), format!("SEQUENTIAL\n{}\n", numbers.join("\n")))?;
-    let rate = load.callers.div_ceil(load.within_s).to_string();
-    Command::new("sipp")
-        .args([hotline.sip(), "-sf", "caller.xml", "-inf", "numbers.csv", "-s", NUMBER.trim_start_matches('+')])
-        .args(["-i", "127.0.0.1", "-p", "17600", "-m", &load.callers.to_string(), "-r", &rate, "-l", "2000"])
-        .args(["-nostdin", "-trace_err", "-rtp_echo", "-mp", "17650", "-recv_timeout", "600000"])
-        .current_dir(&folder)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .context("sipp (Debian package sip-tester)")
-}
-
-/// All contacts of the number.
-fn contacts(supervisor: &Session) -> Result<Vec<Value>> {
-    let (mut all, mut next) = (Vec::new(), String::new());
-    loop {
-        let page = supervisor.get(&format!("/v1/contacts?limit=100{next}"))?;
-        all.extend(page["items"].as_array().into_iter().flatten().filter(|c| c["did"] == NUMBER).cloned());
-        match page["next"].as_str() {
-            Some(token) => next = format!("&cursor={token}"),
-            None => return Ok(all),
-        }
-    }
 }
 
 fn report(supervisor: &Session, load: &Load, contacts: &[Value], clean: bool, drained: Duration) -> Result<()> {
@@ -362,56 +297,3 @@ fn spread(times: &mut [Duration]) -> Value {
 fn said(spread: &Value) -> String {
     format!("p50 {} ms, p90 {} ms, p99 {} ms, most {} ms", spread["p50"], spread["p90"], spread["p99"], spread["most"])
 }
-
-/// A caller who waits until the other side hangs up.
-const SCENARIO: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
-<scenario name="patient caller">
-  <send retrans="500"><![CDATA[
-INVITE sip:[service]@[remote_ip]:[remote_port] SIP/2.0
-Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
-From: <sip:[field0]@[local_ip]:[local_port]>;tag=[call_number]
-To: <sip:[service]@[remote_ip]:[remote_port]>
-Call-ID: [call_id]
-CSeq: 1 INVITE
-Contact: <sip:caller@[local_ip]:[local_port]>
-Max-Forwards: 70
-Content-Type: application/sdp
-Content-Length: [len]
-
-v=0
-o=caller 1 1 IN IP[local_ip_type] [local_ip]
-s=-
-c=IN IP[media_ip_type] [media_ip]
-t=0 0
-m=audio [media_port] RTP/AVP 0 101
-a=rtpmap:0 PCMU/8000
-a=rtpmap:101 telephone-event/8000
-]]></send>
-  <recv response="100" optional="true"/>
-  <recv response="180" optional="true"/>
-  <recv response="183" optional="true"/>
-  <recv response="200"/>
-  <send><![CDATA[
-ACK sip:[service]@[remote_ip]:[remote_port] SIP/2.0
-Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
-From: <sip:[field0]@[local_ip]:[local_port]>;tag=[call_number]
-To: <sip:[service]@[remote_ip]:[remote_port]>[peer_tag_param]
-Call-ID: [call_id]
-CSeq: 1 ACK
-Max-Forwards: 70
-Content-Length: 0
-
-]]></send>
-  <recv request="BYE"/>
-  <send><![CDATA[
-SIP/2.0 200 OK
-[last_Via:]
-[last_From:]
-[last_To:]
-[last_Call-ID:]
-[last_CSeq:]
-Content-Length: 0
-
-]]></send>
-</scenario>
-"#;

@@ -47,7 +47,5 @@ pub fn run(hotline: &mut Hotline) -> Result<()> {
 
 /// How often the node had to keep a caller company, by its metrics.
 fn kept_company(hotline: &Hotline) -> Result<u64> {
-    let metrics = hotline.metrics()?;
-    let line = metrics.lines().find_map(|line| line.strip_prefix("hotline_node_company "));
-    Ok(line.context("no hotline_node_company among the metrics")?.trim().parse()?)
+    hotline.node_metric(0, "company")
 }

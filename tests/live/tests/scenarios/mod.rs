@@ -1,13 +1,17 @@
 //! One file a scenario, and what they share.
 
+pub mod browser;
 pub mod built_in_call;
 pub mod callback;
 pub mod cloud_away;
 pub mod consult;
 pub mod damaged;
+pub mod dead_node;
 pub mod journey;
 pub mod killed_node;
 pub mod other_node;
+pub mod partition;
+pub mod presence;
 pub mod sipp;
 pub mod survives;
 pub mod unknown_number;
@@ -16,6 +20,7 @@ pub mod wrong_use;
 use anyhow::{Context, Result, bail};
 use hotline_live::baresip::{Baresip, Setup};
 use hotline_live::hotline::{Hotline, Session, eventually};
+use hotline_live::staff::Hired;
 use hotline_phone::{Microphone, Phone, PhoneConfig};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -91,14 +96,24 @@ impl SoftAgent {
     pub async fn available(hotline: &Hotline, nth: usize, node: &str, hz: u32) -> Result<Self> {
         let user = hotline.user("agent", nth)?;
         let text = |value: &Value| value.as_str().map(str::to_owned).context("a demo agent's account");
-        let mut config = PhoneConfig::new("127.0.0.1:0".parse()?, node.parse()?);
-        config.user = text(&user["sip"]["user"])?;
-        config.password = Some(text(&user["sip"]["password"])?);
-        config.auto_answer = Some(Duration::from_millis(200));
+        let hired = Hired {
+            name: text(&user["name"])?,
+            password: text(&user["password"])?,
+            agent: text(&user["agent"])?,
+            sip_user: text(&user["sip"]["user"])?,
+            sip_password: text(&user["sip"]["password"])?,
+        };
+        Self::hired(hotline, &hired, node, hz, true).await
+    }
+
+    /// An agent of a test's own, registered at a node and Available.
+    pub async fn hired(hotline: &Hotline, hired: &Hired, node: &str, hz: u32, auto_answer: bool) -> Result<Self> {
+        let mut config = hired.phone("127.0.0.1:0".parse()?, node.parse()?);
+        config.auto_answer = auto_answer.then_some(Duration::from_millis(200));
         config.microphone = Microphone::Tone(hz);
         let mut phone = Phone::start(config).await?;
         phone.register().await?;
-        let agent = Self { phone, session: hotline.session("agent", nth)?, id: text(&user["agent"])? };
+        let agent = Self { phone, session: hired.sign_in(hotline)?, id: hired.agent.clone() };
         tokio::task::block_in_place(|| go(&agent.session, "available"))?;
         Ok(agent)
     }

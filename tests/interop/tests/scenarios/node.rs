@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{Folder, eventually};
+use hotline_interop::{Folder, eventually};
 
 /// A running node; dropped, it is stopped.
 pub struct RunningNode {
