@@ -61,6 +61,9 @@ pub async fn handle(service: &Service, input: DirectoryInput) -> Result<Director
             let (renewed, lapse) =
                 futures::future::join(nodes::renew(service, lease), nodes::lapse(service, node, started_at)).await;
             renewed?;
+            if let Err(error) = nodes::check_if_overdue(service).await {
+                tracing::warn!(%error, "an overdue check of the leases failed; the next renewal repeats it");
+            }
             Ok(lapse?.map_or(DirectoryOutput::Noted, |before| DirectoryOutput::TakenOver { before }))
         }
     }
