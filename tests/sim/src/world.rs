@@ -11,6 +11,7 @@ mod tasks;
 use hotline_base::{AgentId, ContactId, EntityKey, NodeId, OfferId, RecordingId, Timestamp};
 use hotline_ports::memory::{Memory, Message};
 use hotline_ports::{FactRow, World as _};
+use hotline_routing::alarm::alarms_partition;
 use hotline_service::Service;
 use hotline_wire::node::{NodeCommand, OfferFailure};
 use std::cell::RefCell;
@@ -282,6 +283,8 @@ impl World {
             && self.memory.store.timers().is_empty()
             && self.memory.store.unsettled().is_empty()
             && self.model.counts().0 == self.model.counts().1
+            // Whatever is raised is cleared at the latest by the minute after.
+            && self.memory.store.all_rows().iter().all(|(_, row)| row.partition != alarms_partition())
     }
 
     /// What keeps the world from being quiet.
