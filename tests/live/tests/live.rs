@@ -29,7 +29,7 @@ const SCENARIOS: [Scenario; 15] = [
     ("wrong_ports_and_a_damaged_state_are_named_with_a_remedy", scenarios::damaged::run),
 ];
 
-/// Run only where they are named: their last steps have not been seen to pass yet.
+/// Run only where they are named: together they take a minute and a half more.
 const NAMED: [Scenario; 2] = [
     ("a_node_stays_dead_and_each_of_its_calls_is_found", scenarios::dead_node::run),
     ("an_agent_in_a_browser_is_reloaded_and_hands_a_call_round", scenarios::browser::run),
