@@ -3,18 +3,17 @@
 
 mod common;
 
-use common::fleet::{Member, fallback, tone, wait};
+use common::fleet::{Member, contact, dial, failed, wait};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use hotline_base::{ContactId, TenantId, Timestamp};
 use hotline_sip::api::{Command, Event, Ha1, Invite, Output, Path, Transport};
 use hotline_sip::{Endpoint, EndpointConfig, Trust};
-use hotline_wire::legs::{DialFailure, DialParty};
-use hotline_wire::node::{CallEvent, NodeAction};
+use hotline_wire::legs::DialFailure;
+use hotline_wire::node::CallEvent;
 
 /// What a gateway of a test does, and what it saw.
 #[derive(Default)]
@@ -162,36 +161,10 @@ fn react(event: Event, saw: &Mutex<Saw>) -> Vec<Command> {
     }
 }
 
-fn contact(n: u128) -> ContactId {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    ContactId::new(Timestamp::from_millis(now.as_millis() as i64), n << 8)
-}
-
-fn dial(target: &str) -> NodeAction {
-    NodeAction::Dial {
-        tenant: TenantId::from_u128(9),
-        party: DialParty {
-            target: target.to_string().into(),
-            caller_id: "+861055550100".into(),
-            ring_timeout_ms: 10_000,
-            agent: None,
-            ringback: vec![tone(500)],
-        },
-        fallback: fallback(),
-    }
-}
-
-fn failed(member: &Member, of: ContactId) -> Option<(DialFailure, Option<u16>)> {
-    member.find(|input| match &input.event {
-        CallEvent::PartyFailed { reason, sip_status } if input.contact == of => Some((*reason, *sip_status)),
-        _ => None,
-    })
-}
-
 /// Calls a number and tells how it ended.
 fn call(node: &mut Member, n: u128, number: &str) -> (DialFailure, Option<u16>) {
     let of = contact(n);
-    node.command(of, dial(number));
+    node.command(of, dial(number, None));
     wait("the outcome", || failed(node, of).is_some());
     failed(node, of).unwrap()
 }
@@ -294,11 +267,11 @@ fn a_full_gateway_takes_no_more_but_emergencies() {
         carrier.address.port()
     );
     let mut node = Member::start_with(&text, "full", "48200-48249", &[]);
-    node.command(contact(1), dial("+8613800138000"));
+    node.command(contact(1), dial("+8613800138000", None));
     wait("the first call", || carrier.invites() == 1);
     assert!(has_metric(&node, "gateway_calls{gateway=\"small\"} 1"));
     assert_eq!(call(&mut node, 2, "+8613800138001"), (DialFailure::Forbidden, None));
-    node.command(contact(3), dial("110"));
+    node.command(contact(3), dial("110", None));
     wait("the emergency call", || carrier.invites() == 2);
     assert_eq!(node.running.metric("outside_forbidden"), 1);
     // Nobody answers: both calls end by themselves.

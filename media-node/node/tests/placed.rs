@@ -2,41 +2,17 @@
 
 mod common;
 
-use common::fleet::{MUSIC, Member, TEN, ended, fallback, hears, hears_only, offer, ring, tone, wait};
+use common::fleet::{
+    MUSIC, Member, TEN, contact, dial, ended, failed, fallback, hears, hears_only, offer, ring, tone, wait,
+};
 use std::sync::atomic::Ordering;
 
-use hotline_base::{ContactId, TenantId, Timestamp};
+use hotline_base::{ContactId, TenantId};
 use hotline_phone::{Phone, PhoneEvent};
 use hotline_ports::{Bucket, Objects};
-use hotline_wire::legs::{DialFailure, DialParty, DialogRef};
+use hotline_wire::legs::{DialFailure, DialogRef};
 use hotline_wire::node::{CallEvent, EndCause, NodeAction, RingAgent, Verb};
 use hotline_wire::recording::Manifest;
-
-fn contact(n: u128) -> ContactId {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    ContactId::new(Timestamp::from_millis(now.as_millis() as i64), n << 8)
-}
-
-fn dial(target: &str, agent: Option<RingAgent>) -> NodeAction {
-    NodeAction::Dial {
-        tenant: TenantId::from_u128(9),
-        party: DialParty {
-            target: target.to_string().into(),
-            caller_id: "+861055550100".into(),
-            ring_timeout_ms: 10_000,
-            agent,
-            ringback: vec![tone(500)],
-        },
-        fallback: fallback(),
-    }
-}
-
-fn failed(member: &Member, of: ContactId) -> Option<(DialFailure, Option<u16>)> {
-    member.find(|input| match &input.event {
-        CallEvent::PartyFailed { reason, sip_status } if input.contact == of => Some((*reason, *sip_status)),
-        _ => None,
-    })
-}
 
 /// A node whose gateways are a dead address and then this phone's.
 fn with_gateway(name: &str, ports: &str, gateway: &Phone) -> Member {

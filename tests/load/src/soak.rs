@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use fastrand::Rng;
 use serde::Serialize;
 
 use crate::bench::Bench;
@@ -129,23 +130,6 @@ pub struct Verdict {
     pub statuses: Vec<(u16, u64)>,
 }
 
-/// SplitMix64: the same seed, the same calls.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit.max(1)
-    }
-}
-
 /// A call of the run.
 struct Talk {
     index: usize,
@@ -204,7 +188,8 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 
 struct Run<'a> {
     bench: &'a mut Bench,
-    random: Random,
+    /// The same seed, the same calls.
+    random: Rng,
     level: usize,
     talks: Vec<Talk>,
     begin_ms: u64,
@@ -233,8 +218,8 @@ impl Run<'_> {
     }
 
     fn place(&mut self, now: u64) {
-        let kind = Kind::drawn(self.random.below(100));
-        let talk_ms = TALK_MS.0 + self.random.below(TALK_MS.1 - TALK_MS.0);
+        let kind = Kind::drawn(self.random.u64(..100));
+        let talk_ms = TALK_MS.0 + self.random.u64(..TALK_MS.1 - TALK_MS.0);
         let index = self.bench.sip.call(kind.number(), now);
         self.placed += 1;
         self.talks.push(Talk {
@@ -353,7 +338,7 @@ pub fn soak(
     let begin_ms = bench.now_ms();
     let mut run = Run {
         bench,
-        random: Random(seed),
+        random: Rng::with_seed(seed),
         level,
         talks: Vec::new(),
         begin_ms,
@@ -540,8 +525,8 @@ mod tests {
     #[test]
     fn the_same_seed_draws_the_same_calls() {
         let draw = |seed| {
-            let mut random = Random(seed);
-            (0..1_000).map(|_| (Kind::drawn(random.below(100)), random.below(55_000))).collect::<Vec<_>>()
+            let mut random = Rng::with_seed(seed);
+            (0..1_000).map(|_| (Kind::drawn(random.u64(..100)), random.u64(..55_000))).collect::<Vec<_>>()
         };
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1), draw(2));

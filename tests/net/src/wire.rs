@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use fastrand::Rng;
 
 /// The largest frame of a link.
 const FRAME: usize = 2_048;
@@ -62,28 +63,10 @@ pub struct Wire {
 /// first, of those that arrive together the first that was sent.
 type Flying = (Instant, u64, usize, Vec<u8>);
 
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// 0 to 1.
-    fn share(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
-    }
-}
-
 /// When copies of a datagram arrive, counted from now; none where it is lost.
-fn fate(weather: &Weather, random: &mut Random, counters: &Counters) -> Vec<Duration> {
+fn fate(weather: &Weather, random: &mut Rng, counters: &Counters) -> Vec<Duration> {
     // Always the same number of draws: what happens to one packet does not change that of the next.
-    let [loss, duplicate, reorder, jitter, second] = std::array::from_fn(|_| random.share());
+    let [loss, duplicate, reorder, jitter, second] = std::array::from_fn(|_| random.f64());
     let add = |counter: &AtomicU64| {
         counter.fetch_add(1, Ordering::Relaxed);
     };
@@ -187,7 +170,7 @@ impl Wire {
         let (until, counts) = (stop.clone(), counters.clone());
         let thread = std::thread::Builder::new()
             .name("wire".into())
-            .spawn(move || carry(&taps, &weather, &mut Random(seed), &counts, &until))?;
+            .spawn(move || carry(&taps, &weather, &mut Rng::with_seed(seed), &counts, &until))?;
         Ok(Wire { stop, counters, thread: Some(thread) })
     }
 
@@ -212,7 +195,7 @@ impl Drop for Wire {
     }
 }
 
-fn carry(taps: &[OwnedFd; 2], weather: &Mutex<Weather>, random: &mut Random, counters: &Counters, stop: &AtomicBool) {
+fn carry(taps: &[OwnedFd; 2], weather: &Mutex<Weather>, random: &mut Rng, counters: &Counters, stop: &AtomicBool) {
     let mut flying: BinaryHeap<Reverse<Flying>> = BinaryHeap::new();
     let mut buffer = [0u8; FRAME];
     let mut number = 0u64;
@@ -266,7 +249,7 @@ mod tests {
             jitter: Duration::from_millis(30),
         };
         let run = |seed| {
-            let (mut random, counters) = (Random(seed), Counters::default());
+            let (mut random, counters) = (Rng::with_seed(seed), Counters::default());
             let fates: Vec<_> = (0..100_000).map(|_| fate(&weather, &mut random, &counters)).collect();
             (fates, counters)
         };
@@ -283,7 +266,7 @@ mod tests {
         assert!(late.clone().all(|late| (10..=70).contains(&late.as_millis())));
         let mean = late.clone().map(Duration::as_secs_f64).sum::<f64>() / late.count() as f64;
         assert!((0.039..0.041).contains(&mean), "{mean}");
-        let (mut random, counters) = (Random(1), Counters::default());
+        let (mut random, counters) = (Rng::with_seed(1), Counters::default());
         assert_eq!(fate(&Weather::default(), &mut random, &counters), [Duration::ZERO]);
     }
 

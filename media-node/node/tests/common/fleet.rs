@@ -9,6 +9,7 @@ use hotline_base::{AgentId, CommandId, ContactId, NodeId, OfferId, RecordingId, 
 use hotline_phone::{Microphone, Phone, PhoneConfig, PhoneEvent, tone_presence};
 use hotline_ports::memory::MemoryObjects;
 use hotline_ports::{Fault, NodeCommands, ReceivedCommand};
+use hotline_wire::legs::{DialFailure, DialParty};
 use hotline_wire::node::{
     CallEvent, CallInput, Decision, DirectoryInput, DirectoryOutput, Fallback, MediaScript, NodeAction, NodeCommand,
     Prompt, RingAgent, Verb,
@@ -317,4 +318,33 @@ pub fn ended(phone: &mut Phone, member: &Member) -> bool {
         while let Ok(Some(_)) = tokio::time::timeout(Duration::from_millis(1), phone.next_event()).await {}
     });
     phone.seen().iter().any(|event| matches!(event, PhoneEvent::Ended { .. }))
+}
+
+/// A contact named now; `n` tells it from others.
+pub fn contact(n: u128) -> ContactId {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    ContactId::new(Timestamp::from_millis(now.as_millis() as i64), n << 8)
+}
+
+/// Calls somebody, by way of an agent first where there is one.
+pub fn dial(target: &str, agent: Option<RingAgent>) -> NodeAction {
+    NodeAction::Dial {
+        tenant: TenantId::from_u128(9),
+        party: DialParty {
+            target: target.to_string().into(),
+            caller_id: "+861055550100".into(),
+            ring_timeout_ms: 10_000,
+            agent,
+            ringback: vec![tone(500)],
+        },
+        fallback: fallback(),
+    }
+}
+
+/// How a call to outside failed, where it did.
+pub fn failed(member: &Member, of: ContactId) -> Option<(DialFailure, Option<u16>)> {
+    member.find(|input| match &input.event {
+        CallEvent::PartyFailed { reason, sip_status } if input.contact == of => Some((*reason, *sip_status)),
+        _ => None,
+    })
 }

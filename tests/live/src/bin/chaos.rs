@@ -6,6 +6,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
+use fastrand::Rng;
 use hotline_live::hotline::{GATEWAY, Hotline, Session, eventually};
 use hotline_live::load::{PatientCallers, contacts};
 use hotline_live::staff::{Desk, straight};
@@ -37,19 +38,6 @@ struct Options {
     /// Agents
     #[arg(long, default_value_t = 10)]
     agents: usize,
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, most: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % most.max(1)
-    }
 }
 
 /// A process that ends with its owner.
@@ -113,7 +101,7 @@ async fn run(hotline: &Hotline, options: &Options) -> Result<()> {
     }
 
     let until = Instant::now() + Duration::from_secs_f64(options.minutes * 60.0);
-    let done = tokio::task::block_in_place(|| disasters(hotline, &mut Random(options.seed), until))?;
+    let done = tokio::task::block_in_place(|| disasters(hotline, &mut Rng::with_seed(options.seed), until))?;
     println!("disasters: {done:?}; now everybody is served");
     over.store(true, Ordering::Relaxed);
     for caller in callers {
@@ -229,12 +217,12 @@ fn answerers(hotline: &Hotline) -> Result<Child> {
 }
 
 /// One disaster after the other; gives how many of which kind.
-fn disasters(hotline: &Hotline, random: &mut Random, until: Instant) -> Result<BTreeMap<&'static str, u32>> {
+fn disasters(hotline: &Hotline, random: &mut Rng, until: Instant) -> Result<BTreeMap<&'static str, u32>> {
     let mut done = BTreeMap::new();
     loop {
-        let quiet = Duration::from_millis(8_000 + random.below(14_000));
+        let quiet = Duration::from_millis(8_000 + random.u64(..14_000));
         let (kind, node, lasts) =
-            (random.below(4), random.below(2), Duration::from_millis(2_000 + random.below(5_000)));
+            (random.u64(..4), random.u64(..2), Duration::from_millis(2_000 + random.u64(..5_000)));
         if Instant::now() + quiet > until {
             return Ok(done);
         }
