@@ -7,15 +7,63 @@ use std::time::Duration;
 /// Upper bounds of the set-up time buckets, milliseconds.
 const BUCKETS_MS: [u64; 10] = [5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000];
 
+/// Upper bounds of the buckets of sound, hundredths of a mean opinion score.
+const BUCKETS_MOS: [u64; 8] = [150, 200, 260, 310, 360, 400, 420, 440];
+
+/// How often each of some values came; what is above the last bound counts as more.
+#[derive(Debug)]
+struct Histogram<const N: usize> {
+    bounds: [u64; N],
+    /// Those not above each bound.
+    buckets: [AtomicU64; N],
+    count: AtomicU64,
+    sum: AtomicU64,
+}
+
+impl<const N: usize> Histogram<N> {
+    fn new(bounds: [u64; N]) -> Self {
+        Self { bounds, buckets: std::array::from_fn(|_| AtomicU64::new(0)), count: 0.into(), sum: 0.into() }
+    }
+
+    /// Counts `value` in its buckets; `exact` is what the sum grows by.
+    fn add(&self, value: u64, exact: u64) {
+        for (_, bucket) in self.bounds.iter().zip(&self.buckets).filter(|(bound, _)| value <= **bound) {
+            Metrics::add(bucket);
+        }
+        Metrics::add(&self.count);
+        self.sum.fetch_add(exact, Ordering::Relaxed);
+    }
+
+    /// In the units of people: `per` of the bounds and `sum_per` of the sum are one.
+    fn write(&self, out: &mut String, name: &str, help: &str, per: f64, sum_per: f64) {
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} histogram");
+        for (bound, bucket) in self.bounds.iter().zip(&self.buckets) {
+            let count = bucket.load(Ordering::Relaxed);
+            let _ = writeln!(out, "{name}_bucket{{le=\"{}\"}} {count}", *bound as f64 / per);
+        }
+        let (count, sum) = (self.count.load(Ordering::Relaxed), self.sum.load(Ordering::Relaxed) as f64 / sum_per);
+        let _ = writeln!(out, "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum}\n{name}_count {count}");
+    }
+}
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident: $kind:literal = $help:literal,)*) => {
         /// All counters of the node; any thread adds to them.
-        #[derive(Debug, Default)]
+        #[derive(Debug)]
         pub struct Metrics {
             $($(#[$doc])* pub $name: AtomicU64,)*
-            setup_buckets: [AtomicU64; BUCKETS_MS.len()],
-            setup_count: AtomicU64,
-            setup_sum_us: AtomicU64,
+            setup_ms: Histogram<{ BUCKETS_MS.len() }>,
+            mos_hundredths: Histogram<{ BUCKETS_MOS.len() }>,
+        }
+
+        impl Default for Metrics {
+            fn default() -> Self {
+                Self {
+                    $($name: AtomicU64::new(0),)*
+                    setup_ms: Histogram::new(BUCKETS_MS),
+                    mos_hundredths: Histogram::new(BUCKETS_MOS),
+                }
+            }
         }
 
         impl Metrics {
@@ -136,30 +184,22 @@ impl Metrics {
     /// From INVITE to 200.
     pub fn set_up(&self, took: Duration) {
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        for (bound, bucket) in BUCKETS_MS.iter().zip(&self.setup_buckets) {
-            if ms <= *bound {
-                bucket.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-        self.setup_count.fetch_add(1, Ordering::Relaxed);
-        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.setup_sum_us.fetch_add(us, Ordering::Relaxed);
+        self.setup_ms.add(ms, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// The mean opinion score of a leg's last seconds, 1 to 4.5.
+    pub fn sounded(&self, mos: f32) {
+        let hundredths = (mos.clamp(0.0, 5.0) * 100.0).round() as u64;
+        self.mos_hundredths.add(hundredths, hundredths);
     }
 
     /// All of them, with gauges that others hold.
     pub fn text(&self, gauges: &[(&str, &str, u64)]) -> String {
         let mut out = String::with_capacity(8_192);
         self.write(&mut out);
-        let name = "hotline_node_setup_seconds";
-        let _ = writeln!(out, "# HELP {name} From INVITE to 200.\n# TYPE {name} histogram");
-        for (bound, bucket) in BUCKETS_MS.iter().zip(&self.setup_buckets) {
-            let seconds = *bound as f64 / 1_000.0;
-            let count = bucket.load(Ordering::Relaxed);
-            let _ = writeln!(out, "{name}_bucket{{le=\"{seconds}\"}} {count}");
-        }
-        let count = self.setup_count.load(Ordering::Relaxed);
-        let sum = self.setup_sum_us.load(Ordering::Relaxed) as f64 / 1e6;
-        let _ = writeln!(out, "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum}\n{name}_count {count}");
+        self.setup_ms.write(&mut out, "hotline_node_setup_seconds", "From INVITE to 200.", 1e3, 1e6);
+        let help = "How legs sounded (G.107), every five seconds of each.";
+        self.mos_hundredths.write(&mut out, "hotline_node_leg_mos", help, 100.0, 100.0);
         for (name, help, value) in gauges {
             metric(&mut out, &format!("hotline_node_{name}"), "gauge", help, *value);
         }
@@ -177,6 +217,8 @@ mod tests {
         metrics.set_up(Duration::from_millis(30));
         metrics.set_up(Duration::from_secs(60));
         Metrics::add(&metrics.calls_started);
+        metrics.sounded(3.0);
+        metrics.sounded(4.41);
         let text = metrics.text(&[("legs", "Legs.", 3)]);
         for line in [
             "hotline_node_calls_started 1",
@@ -184,6 +226,11 @@ mod tests {
             "hotline_node_setup_seconds_bucket{le=\"0.05\"} 1",
             "hotline_node_setup_seconds_bucket{le=\"5\"} 1",
             "hotline_node_setup_seconds_bucket{le=\"+Inf\"} 2",
+            "hotline_node_setup_seconds_sum 60.03",
+            "hotline_node_leg_mos_bucket{le=\"2.6\"} 0",
+            "hotline_node_leg_mos_bucket{le=\"3.1\"} 1",
+            "hotline_node_leg_mos_count 2",
+            "hotline_node_leg_mos_sum 7.41",
             "hotline_node_legs 3",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");

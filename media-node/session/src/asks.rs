@@ -332,5 +332,6 @@ fn event_name(event: &CallEvent) -> &'static str {
         CallEvent::ReanchorFailed { .. } => "reanchor failed",
         CallEvent::TransferAsked { .. } => "transfer asked",
         CallEvent::EmergencyCalled { .. } => "emergency called",
+        CallEvent::SoundChanged { .. } => "sound changed",
     }
 }

@@ -58,6 +58,10 @@ impl Session {
     /// Removes a partner: media closed, legs parted, the recording stopped with the last one.
     pub(crate) fn remove(&mut self, leg: LegNo) -> Option<Partner> {
         let index = self.partners.iter().position(|p| p.leg == leg)?;
+        // Its last statistics come when it is gone.
+        if let Some(media) = self.partners.get(index).and_then(|partner| partner.media) {
+            self.know_leg(media.id);
+        }
         let partner = self.partners.remove(index);
         let took_part = partner.state == State::Joined || partner.early;
         if took_part {

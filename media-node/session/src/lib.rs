@@ -12,6 +12,7 @@ mod joined;
 mod mission;
 mod partners;
 mod protection;
+mod quality;
 mod recordings;
 mod refer;
 mod relay;

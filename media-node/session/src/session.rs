@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use hotline_base::{CommandId, ContactId, Redacted, TenantId};
-use hotline_rtp::api::{Codec, LegStats, MediaCommand, MediaEvent, Security, Token};
+use hotline_rtp::api::{Codec, MediaCommand, MediaEvent, Security, Token};
 use hotline_sip::api::{CallHandle, Command, Event};
 use hotline_wire::legs::{Arrangement, DialogRef};
-use hotline_wire::node::{CallEvent, Decision, EndCause, Fallback, LegQuality, NodeAction, NodeCommand};
+use hotline_wire::node::{CallEvent, Decision, EndCause, Fallback, NodeAction, NodeCommand};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,6 +14,7 @@ use crate::arrange::{Audio, Tune};
 use crate::asks::Asks;
 use crate::partners::Partner;
 use crate::protection::{OfferedSecurity, Protection, SrtpPolicy};
+use crate::quality::Quality;
 use crate::recordings::Recordings;
 use crate::script::Running;
 use crate::sdp::{self, Description};
@@ -61,7 +62,6 @@ pub(crate) struct CallerLeg {
     pub(crate) protection: Protection,
     pub(crate) sdp_version: u32,
     pub(crate) from: String,
-    pub(crate) stats: Option<LegStats>,
 }
 
 /// One caller's call, incoming or placed, and everything done for it.
@@ -87,6 +87,7 @@ pub struct Session {
     pub(crate) fallback: Option<Fallback>,
     pub(crate) sounds: Sounds,
     pub(crate) recordings: Recordings,
+    pub(crate) quality: Quality,
     /// Digits pressed while nothing asked for them.
     pub(crate) typed: String,
     commands: VecDeque<CommandId>,
@@ -156,7 +157,6 @@ impl Session {
                 protection: Protection::default(),
                 sdp_version: 0,
                 from: String::new(),
-                stats: None,
             },
             partners: Vec::new(),
             mission: None,
@@ -168,6 +168,7 @@ impl Session {
             fallback: Some(cfg.fallback.clone()),
             sounds: Sounds::default(),
             recordings: Recordings::default(),
+            quality: Quality::default(),
             typed: String::new(),
             commands: VecDeque::new(),
             next_leg: 1,
@@ -286,9 +287,9 @@ impl Session {
             MediaEvent::Silent { leg, .. } => self.partner_silent(leg),
             MediaEvent::Away { leg, away } => self.away(leg, away),
             MediaEvent::SecureFailed { leg, why } => self.unprotected(leg, why),
-            MediaEvent::Stats { leg, stats, last } if Some(leg) == caller => {
-                self.caller.stats = Some(stats);
-                if let Some((_, until)) = self.farewell.as_mut().filter(|_| last) {
+            MediaEvent::Stats { leg, stats, last } => {
+                self.measured(leg, stats);
+                if let Some((_, until)) = self.farewell.as_mut().filter(|_| last && Some(leg) == caller) {
                     *until = now.mono;
                     self.say_farewell();
                 }
@@ -571,13 +572,7 @@ impl Session {
         let Some((cause, _)) = self.farewell.take() else {
             return;
         };
-        let quality = self.caller.stats.map(|s| LegQuality {
-            packets: s.packets,
-            lost: s.lost,
-            jitter_ms: s.jitter_ms,
-            round_trip_ms: s.round_trip_ms,
-            mos: s.mos,
-        });
+        let quality = self.quality.of_call();
         self.ask(CallEvent::CallEnded { cause, quality });
     }
 

@@ -318,6 +318,8 @@ pub enum Note {
     Arranged,
     /// It is joined with the caller.
     Joined(LegNo),
+    /// The mean opinion score of what came from a leg in the last seconds.
+    Sounded(LegNo, f32),
     /// It did not take the call.
     NotTaken(LegNo, OfferFailure),
     /// It ended.
@@ -359,6 +361,7 @@ impl fmt::Display for Note {
             Note::Reached => f.write_str("the party is there"),
             Note::Arranged => f.write_str("arranged anew"),
             Note::Joined(leg) => write!(f, "{leg} joined"),
+            Note::Sounded(leg, mos) => write!(f, "{leg} sounds like {mos:.1}"),
             Note::NotTaken(leg, why) => write!(f, "{leg} did not take the call: {why:?}"),
             Note::Parted(leg, cause) => write!(f, "{leg} ended: {cause:?}"),
             Note::RecordingStarted(id) => write!(f, "recording {id} started"),

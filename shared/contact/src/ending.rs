@@ -1,7 +1,8 @@
 //! Ends, in every phase.
 
 use hotline_flow::run::Ask;
-use hotline_wire::node::{EndCause, LegQuality, NodeAction};
+use hotline_wire::node::{EndCause, NodeAction};
+use hotline_wire::quality::CallQuality;
 
 use crate::step::Work;
 use crate::{AgentNews, ContactFact, EndReason, Ending, Phase};
@@ -11,7 +12,7 @@ const END_LIFE_MS: i64 = 3_600_000;
 
 impl Work<'_> {
     /// Ends the contact once; whoever was with it is freed.
-    pub(crate) fn end(&mut self, reason: EndReason, cause: Option<EndCause>, quality: Option<LegQuality>) {
+    pub(crate) fn end(&mut self, reason: EndReason, cause: Option<EndCause>, quality: Option<CallQuality>) {
         let mut abandoned_after_ms = self.gave_up_after_ms;
         // Whoever is promised a call back has not given up.
         let promised = reason == EndReason::NodeLost && self.contact.callback;

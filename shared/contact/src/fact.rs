@@ -3,6 +3,8 @@
 use hotline_base::{AgentId, ContactId, Lang, Name, NodeId, OfferId, RecordingId, Redacted, Timestamp, UserId};
 use hotline_flow::Priority;
 use hotline_wire::legs::DialFailure;
+use hotline_wire::node::LegQuality;
+use hotline_wire::quality::SoundBand;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -228,6 +230,19 @@ pub enum ContactFact {
         target: Redacted<String>,
         /// Whether the other side had answered.
         answered: bool,
+    },
+    /// A leg sounds better or worse than before.
+    SoundChanged {
+        /// The offer that brought the leg; `None`: the caller's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        offer: Option<OfferId>,
+        /// Whose leg it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent: Option<AgentId>,
+        /// How it sounds now.
+        band: SoundBand,
+        /// What was measured in the last seconds.
+        quality: LegQuality,
     },
     /// A leg of the call was sent to an emergency number.
     EmergencyCalled {

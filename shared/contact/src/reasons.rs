@@ -3,7 +3,8 @@
 use hotline_base::{AgentId, ContactId, FactBody, Lang, Name, RecordingId, Redacted, Timestamp};
 use hotline_flow::Priority;
 use hotline_routing::callback::NumberRefusal;
-use hotline_wire::node::{EndCause, LegQuality};
+use hotline_wire::node::EndCause;
+use hotline_wire::quality::CallQuality;
 use serde::{Deserialize, Serialize};
 
 use crate::ContactFact;
@@ -166,8 +167,8 @@ pub struct Ending {
     pub callback: bool,
     /// The last score.
     pub survey: Option<u8>,
-    /// Of the caller's leg.
-    pub quality: Option<LegQuality>,
+    /// Of the legs.
+    pub quality: Option<CallQuality>,
     /// Transfers to other queues, agents and numbers.
     #[serde(default)]
     pub transfers: u32,
@@ -226,6 +227,7 @@ impl FactBody for ContactFact {
             ContactFact::LegLeft { .. } => "LegLeft",
             ContactFact::CallerHeld { .. } => "CallerHeld",
             ContactFact::CallerResumed { .. } => "CallerResumed",
+            ContactFact::SoundChanged { .. } => "SoundChanged",
             ContactFact::EmergencyCalled { .. } => "EmergencyCalled",
             ContactFact::RecordingPaused { .. } => "RecordingPaused",
             ContactFact::ContactAssigned { .. } => "ContactAssigned",

@@ -322,7 +322,7 @@ impl<'a> Work<'a> {
             }
             CallEvent::CallEnded { cause, quality } => {
                 let reason = self.reason_of(*cause);
-                self.end(reason, Some(*cause), *quality);
+                self.end(reason, Some(*cause), quality.clone());
                 Ok(())
             }
             CallEvent::PartyRinging => Ok(()),
@@ -337,6 +337,12 @@ impl<'a> Work<'a> {
                 Ok(())
             }
             CallEvent::TransferAsked { offer, target } => self.transfer_asked(*offer, target),
+            CallEvent::SoundChanged { offer, band, quality } => {
+                let agent = offer.and_then(|offer| self.contact.holder(offer));
+                let (offer, band, quality) = (*offer, *band, *quality);
+                self.facts.push(ContactFact::SoundChanged { offer, agent, band, quality });
+                Ok(())
+            }
             CallEvent::EmergencyCalled { number, gateway } => {
                 let (number, gateway) = (number.clone(), gateway.clone());
                 self.facts.push(ContactFact::EmergencyCalled { number, gateway });

@@ -209,6 +209,7 @@ fn moves_flow(event: &Event) -> bool {
             event,
             CallEvent::OfferRinging { .. }
                 | CallEvent::OfferAnswered { .. }
+                | CallEvent::SoundChanged { .. }
                 | CallEvent::CallEnded { .. }
                 | CallEvent::RecordingEnded { .. }
         ),

@@ -6,4 +6,5 @@ pub mod legs;
 pub mod node;
 pub mod problem;
 pub mod push;
+pub mod quality;
 pub mod recording;

@@ -9,6 +9,7 @@ use hotline_base::{AgentId, CommandId, ContactId, Lang, NodeId, OfferId, Recordi
 use serde::{Deserialize, Serialize};
 
 use crate::legs::{Arrangement, DialFailure, DialParty, DialogRef};
+use crate::quality::{CallQuality, SoundBand};
 
 /// Something happened to a call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -88,6 +89,16 @@ pub enum CallEvent {
         /// The name of the gateway that is tried first.
         gateway: String,
     },
+    /// A leg sounds better or worse than before, by the packets that came from it in the last seconds.
+    SoundChanged {
+        /// Of which agent's leg; `None`: the caller's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        offer: Option<OfferId>,
+        /// How it sounds now. A leg begins as good.
+        band: SoundBand,
+        /// What was measured.
+        quality: LegQuality,
+    },
     /// The script came to its end. `result` is that of its last verb.
     ScriptEnded {
         /// The label of the script, as given in [`Decision::label`].
@@ -129,9 +140,9 @@ pub enum CallEvent {
     CallEnded {
         /// How.
         cause: EndCause,
-        /// Measured on the caller's leg.
+        /// Measured on the legs.
         #[serde(default)]
-        quality: Option<LegQuality>,
+        quality: Option<CallQuality>,
     },
     /// A recording is complete in object storage, or failed for good.
     RecordingEnded {

@@ -2,6 +2,7 @@
 //! systems people run today. Everything stays on the loopback.
 
 pub mod attack;
+pub mod bare;
 pub mod bench;
 pub mod chart;
 pub mod process;

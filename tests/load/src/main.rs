@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
+use hotline_load::bare;
 use hotline_load::bench::{Bench, Row, loopback};
 use hotline_load::chart::charts;
 use hotline_load::process::{Subject, answers_options};
@@ -36,7 +37,7 @@ enum Scenario {
     Attack,
     /// Constant churn for long; only where asked for.
     Soak,
-    /// rtpengine and Kamailio.
+    /// A relay that does nothing else, rtpengine and Kamailio.
     Yardstick,
 }
 
@@ -89,6 +90,9 @@ struct Options {
     /// Where logs and the yardsticks' files go.
     #[arg(long, default_value = "target/load")]
     scratch: PathBuf,
+    /// Be the relay of so many calls that others are compared with.
+    #[arg(long, hide = true, value_parser = clap::value_parser!(u16).range(1..=i64::from(bare::MOST_CALLS)))]
+    bare_relay: Option<u16>,
 }
 
 const CALLER_PORT: u16 = 15_060;
@@ -125,6 +129,9 @@ fn write_line(path: Option<&Path>, line: &impl Serialize) -> Result<()> {
 
 fn main() -> Result<()> {
     let options = Options::parse();
+    if let Some(calls) = options.bare_relay {
+        return bare::relay(calls, RTP_PORTS);
+    }
     let address = loopback(options.address)?;
     std::fs::create_dir_all(&options.scratch).with_context(|| format!("{}", options.scratch.display()))?;
     println!("one UDP send and receive on this machine: {:.2} µs", udp_floor_us()?);
@@ -195,6 +202,17 @@ fn start_node(options: &Options, address: SocketAddr) -> Result<Subject> {
 }
 
 fn yardsticks(options: &Options, bench: &mut Bench, runs: &mut Runs, address: SocketAddr) -> Result<()> {
+    for calls in &options.bridged {
+        let few = u16::try_from(*calls).ok().filter(|calls| *calls <= bare::MOST_CALLS);
+        let Some(few) = few else { continue };
+        let relay = bare::start(few, &options.scratch)?;
+        bench.add_pairs(&bare::pairs(few));
+        bench.run_ms(2_000);
+        let row = bench.measure(&relay, "bridge", *calls, options.seconds);
+        bench.rtp.clear();
+        bench.run_ms(500);
+        runs.add("bare relay", row)?;
+    }
     match Rtpengine::start(&options.scratch) {
         Ok(mut engine) => {
             let empty = engine.subject.memory_kb();

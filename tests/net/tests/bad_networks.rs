@@ -214,6 +214,9 @@ fn voices_stay_intelligible_and_recordings_keep_time() {
     for (heard, hz) in [(&clean.caller, 1_000), (&clean.agent, 400)] {
         assert!(tone_share(middle(heard), hz) > 0.99, "in fine weather all is heard: {hz} Hz");
     }
+    const WORSE_THAN_GOOD: &str = "leg_mos_bucket{le=\"4.2\"}";
+    node.wait("the end of the first call", "sessions", 0);
+    assert!(node.metric("leg_mos_count") >= 2 && node.metric(WORSE_THAN_GOOD) == 0, "in fine weather all sounds good");
     let before = node.world.counts();
     node.world.set(BAD);
     let bad = talk(&node, 8_000);
@@ -232,6 +235,9 @@ fn voices_stay_intelligible_and_recordings_keep_time() {
         assert!(snr >= best * least * 0.97, "{snr} dB, {best} dB in fine weather");
     }
     node.wait("the end of the calls", "sessions", 0);
+    let (of, all) = (node.metric(WORSE_THAN_GOOD), node.metric("leg_mos_count"));
+    println!("{of} of {all} stretches of up to 5 s had a mean opinion score of at most 4.2");
+    assert!(of >= 1);
     node.wait("the uploads", "uploads_pending", 0);
     let mut folders = Vec::new();
     find(&node.folder.join("recordings"), &mut folders);

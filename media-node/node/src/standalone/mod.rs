@@ -186,7 +186,8 @@ impl State {
             | CallEvent::PartyAnswered { .. }
             | CallEvent::Reanchored { .. }
             | CallEvent::TransferAsked { .. }
-            | CallEvent::EmergencyCalled { .. } => ("talk".into(), None),
+            | CallEvent::EmergencyCalled { .. }
+            | CallEvent::SoundChanged { .. } => ("talk".into(), None),
         }
     }
 

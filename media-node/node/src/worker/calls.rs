@@ -475,6 +475,7 @@ impl Worker {
                 }
             }
             Note::Joined(_) => Metrics::add(&metrics.joins),
+            Note::Sounded(_, mos) => metrics.sounded(*mos),
             Note::GivenUp { .. } => Metrics::add(&metrics.given_up),
             Note::CommandDropped(_) => Metrics::add(&metrics.commands_dropped),
             Note::Ended(cause) => {

@@ -466,3 +466,57 @@ fn a_wideband_caller_is_joined_without_transcoding_where_the_agents_phone_can() 
     let narrow = joined(8);
     assert!(narrow.contains("media 2: 192.0.2.20:6000 A\n    media 1: stop\n    bridge 1 2"), "{narrow}");
 }
+
+#[test]
+fn how_legs_sound_is_told_when_it_changes_and_of_all_at_the_end() {
+    let mut w = World::new();
+    w.decide("queue", Some(vec![Verb::Answer, hold()]));
+    w.talking(ring(1), 2);
+    w.forget();
+    let stats = |packets, lost| LegStats { packets, lost, mos: 3.9, ..Default::default() };
+    let measure = |w: &mut World, name: &str, leg, packets, lost, last| {
+        w.media(name, MediaEvent::Stats { leg: MediaLegId(leg), stats: stats(packets, lost), last });
+    };
+    measure(&mut w, "agent clean", 2, 250, 0, false);
+    measure(&mut w, "agent loses a fifth", 2, 450, 50, false);
+    w.decide("talk", None);
+    measure(&mut w, "agent still does", 2, 650, 100, false);
+    measure(&mut w, "caller says nothing", 1, 10, 20, false);
+    w.pass(5_000);
+    measure(&mut w, "agent clean, just told", 2, 900, 100, false);
+    w.pass(10_000);
+    measure(&mut w, "agent clean", 2, 1_150, 100, false);
+    w.decide("talk", None);
+    w.bye(2);
+    w.decide("survey", Some(vec![gather("survey", 1)]));
+    measure(&mut w, "agent's last", 2, 1_200, 100, true);
+    w.bye(1);
+    measure(&mut w, "caller's last", 1, 1_000, 20, true);
+    expect(
+        &w,
+        "
+agent clean
+agent loses a fifth
+    ask 3: agent 1 sounds Poor: 50 of 250 lost
+decision 3: talk
+agent still does
+caller says nothing
+agent clean, just told
+agent clean
+    ask 4: agent 1 sounds Good: 0 of 250 lost
+decision 4: talk
+call 2 BYE
+    stop recording
+    unbridge 1
+    media 1: stop
+    media 2: close
+    ask 5: agent 1 ended: HungUp
+decision 5: survey
+    media 1: play survey
+agent's last
+call 1 BYE
+    media 1: close
+caller's last
+    ask 6: call ended: HungUp mos 3.9, agent 1 mos 3.9",
+    );
+}

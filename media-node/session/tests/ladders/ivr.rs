@@ -9,7 +9,7 @@ fn a_menu_with_barge_in() {
     w.press("2");
     w.decide("bye", Some(vec![Verb::Play { prompts: vec![audio("bye")] }, Verb::Hangup]));
     w.played();
-    let stats = hotline_rtp::api::LegStats { mos: 4.2, ..Default::default() };
+    let stats = LegStats { mos: 4.2, ..Default::default() };
     w.media("last statistics", MediaEvent::Stats { leg: MediaLegId(1), stats, last: true });
     w.decide("ended", None);
     expect(

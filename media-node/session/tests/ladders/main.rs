@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hotline_base::{AgentId, CommandId, ContactId, Lang, NodeId, OfferId, RecordingId, TenantId, Timestamp};
-use hotline_rtp::api::{Codec, HeardBy, MediaCommand, MediaEvent, MediaLegId, Security, Sound, Token};
+use hotline_rtp::api::{Codec, HeardBy, LegStats, MediaCommand, MediaEvent, MediaLegId, Security, Sound, Token};
 use hotline_rtp::dtls::{DtlsRole, Fingerprint};
 use hotline_session::sdp::CodecList;
 use hotline_sip::api::{CallHandle, Command, Event, Path, Transport};
@@ -570,8 +570,14 @@ fn event_line(event: &CallEvent) -> String {
             format!("agent {} ended: {cause:?}", offer.as_u128())
         }
         CallEvent::CallEnded { cause, quality } => {
-            let quality = quality.map_or(String::new(), |q| format!(" mos {:.1}", q.mos));
-            format!("call ended: {cause:?}{quality}")
+            let mut text = format!("call ended: {cause:?}");
+            if let Some(quality) = quality {
+                text.push_str(&format!(" mos {:.1}", quality.caller.mos));
+                for agent in &quality.agents {
+                    text.push_str(&format!(", agent {} mos {:.1}", agent.offer.as_u128(), agent.quality.mos));
+                }
+            }
+            text
         }
         CallEvent::RecordingEnded { .. } => "recording ended".into(),
         CallEvent::PartyRinging => "party rings".into(),
@@ -581,6 +587,10 @@ fn event_line(event: &CallEvent) -> String {
         CallEvent::ReanchorFailed { sip_status } => format!("reanchor failed: {sip_status:?}"),
         CallEvent::TransferAsked { offer, target } => {
             format!("agent {} asks for {}", offer.as_u128(), target.expose())
+        }
+        CallEvent::SoundChanged { offer, band, quality } => {
+            let who = offer.map_or("caller".into(), |offer| format!("agent {}", offer.as_u128()));
+            format!("{who} sounds {band:?}: {} of {} lost", quality.lost, quality.packets + quality.lost)
         }
         CallEvent::EmergencyCalled { number, gateway } => format!("{} is called by {gateway}", number.expose()),
     }

@@ -1,5 +1,8 @@
 //! Transfers, advice, conference, supervision: every way in and out.
 
+use hotline_wire::node::LegQuality;
+use hotline_wire::quality::{AgentLegQuality, CallQuality, SoundBand};
+
 use super::*;
 
 fn transfer_of(life: &Life) -> Option<&ContactFact> {
@@ -96,6 +99,27 @@ fn a_call_to_an_emergency_number_is_a_fact_and_changes_nothing() {
     assert_eq!(life.facts, [ContactFact::EmergencyCalled { number: number.into(), gateway: "carrier".into() }]);
     assert_eq!(life.contact().listing(), before);
     assert!(life.asked().is_empty());
+}
+
+#[test]
+fn how_a_leg_sounds_is_a_fact_of_whoever_it_is_and_changes_nothing() {
+    let mut life = Life::talking();
+    let (before, band) = (life.contact().listing(), SoundBand::Poor);
+    let quality = LegQuality { packets: 200, lost: 50, jitter_ms: 30.0, round_trip_ms: None, mos: 2.1 };
+    let sounds = |offer| CallEvent::SoundChanged { offer, band, quality };
+    life.clear();
+    for offer in [None, Some(offer_id(1)), Some(offer_id(9))] {
+        life.node(sounds(offer));
+    }
+    let fact = |offer, agent| ContactFact::SoundChanged { offer, agent, band, quality };
+    let of_agent = fact(Some(offer_id(1)), Some(AGENT));
+    assert_eq!(life.facts, [fact(None, None), of_agent, fact(Some(offer_id(9)), None)]);
+    assert_eq!(life.contact().listing(), before);
+    assert!(life.asked().is_empty());
+    let agents = vec![AgentLegQuality { offer: offer_id(1), quality }];
+    let measured = CallQuality { caller: quality, agents };
+    life.node(CallEvent::CallEnded { cause: EndCause::HungUp, quality: Some(measured.clone()) });
+    assert!(matches!(last(&life), ContactFact::ContactEnded(ending) if ending.quality == Some(measured)));
 }
 
 #[test]

@@ -136,17 +136,21 @@ fn contact_events(fact: &FactRow, contact: ContactId, body: ContactFact) -> Even
         | ContactFact::CallReanchored { .. }
         | ContactFact::ReanchorFailed { .. }
         | ContactFact::AgentRejoined { .. }
-        | ContactFact::RejoinFailed { .. } => vec![step(at)],
+        | ContactFact::RejoinFailed { .. }
+        | ContactFact::SoundChanged { .. } => vec![step(at)],
         _ => Vec::new(),
     }
 }
 
 /// Whether the agent who has the call is told of it: what became of a colleague who was asked, of
-/// a transfer by phone, of the call when it changed nodes.
+/// a transfer by phone, of the call when it changed nodes or sounds otherwise.
 pub(super) fn concerns_the_agent(fact: &FactRow) -> bool {
     fact.subject.kind == ContactMachine::KIND
         && (fact.name.starts_with("Leg") && fact.name != "LegsBridged"
-            || matches!(fact.name.as_str(), "TransferRefused" | "NodeLost" | "CallReanchored" | "AgentRejoined"))
+            || matches!(
+                fact.name.as_str(),
+                "TransferRefused" | "NodeLost" | "CallReanchored" | "AgentRejoined" | "SoundChanged"
+            ))
 }
 
 fn alarm(fact: &FactRow, body: AlarmFact) -> Events {
