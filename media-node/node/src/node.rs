@@ -439,7 +439,7 @@ fn spool_dir(data_dir: &Path) -> PathBuf {
 }
 
 fn session_config(shared: &Shared) -> SessionConfig {
-    let tone = |hz: u16, on_ms, off_ms, times| Prompt::Tone { hz: vec![hz], on_ms, off_ms, times };
+    let tone = |hz: u16, on_ms, off_ms, times| Prompt::Tone { hz: vec![hz], on_ms, off_ms, times, then: Vec::new() };
     SessionConfig {
         node: shared.node,
         host: shared.config.sip.realm.clone(),

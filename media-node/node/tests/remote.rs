@@ -31,7 +31,7 @@ struct Functions {
 }
 
 fn tone(hz: u16, on_ms: u32) -> Prompt {
-    Prompt::Tone { hz: vec![hz], on_ms, off_ms: 0, times: 1 }
+    Prompt::Tone { hz: vec![hz], on_ms, off_ms: 0, times: 1, then: vec![] }
 }
 
 #[async_trait]

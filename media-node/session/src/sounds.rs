@@ -9,6 +9,8 @@ use crate::types::Loaded;
 
 /// Prompt objects a session keeps at once.
 const SOUNDS_KEPT: usize = 256;
+/// Bursts of a repeated tone with a cadence: half an hour of ringing.
+const BURSTS: usize = 1_200;
 
 /// One object.
 #[derive(Debug, Clone)]
@@ -94,12 +96,20 @@ impl Sounds {
                         missing.get_or_insert_with(|| key.clone());
                     }
                 },
-                Prompt::Tone { hz, on_ms, off_ms, times } => sounds.push(Sound::Tone {
-                    hz: [hz.first().copied().unwrap_or(0), hz.get(1).copied().unwrap_or(0)],
-                    on_ms: *on_ms,
-                    off_ms: *off_ms,
-                    times: *times,
-                }),
+                Prompt::Tone { hz, on_ms, off_ms, times, then } => {
+                    let hz = [hz.first().copied().unwrap_or(0), hz.get(1).copied().unwrap_or(0)];
+                    let tone = |on_ms, off_ms, times| Sound::Tone { hz, on_ms, off_ms, times };
+                    if then.is_empty() {
+                        sounds.push(tone(*on_ms, *off_ms, *times));
+                        continue;
+                    }
+                    // Each burst is a sound of its own.
+                    let periods = usize::from(*times).min(BURSTS / (then.len() + 1));
+                    for _ in 0..periods {
+                        sounds.push(tone(*on_ms, *off_ms, 1));
+                        sounds.extend(then.iter().map(|burst| tone(burst.on_ms, burst.off_ms, 1)));
+                    }
+                }
             }
         }
         Resolved::Ready(sounds, missing)
@@ -117,5 +127,28 @@ pub(crate) fn prompts_of(verb: &Verb) -> Box<dyn Iterator<Item = &Prompt> + '_> 
         }
         Verb::Ring(agent) => Box::new(agent.whisper.iter()),
         Verb::Answer | Verb::Record { .. } | Verb::Transfer { .. } | Verb::Hangup => Box::new(std::iter::empty()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hotline_wire::tones::CallTone;
+
+    #[test]
+    fn a_cadence_of_several_bursts_is_played_period_by_period() {
+        let prompt = CallTone::Ringback.prompt("GB".parse().ok(), 2);
+        let Resolved::Ready(sounds, None) = Sounds::default().resolve(&[prompt]) else { panic!("not ready") };
+        let bursts: Vec<(u32, u32)> = sounds
+            .iter()
+            .map(|sound| match sound {
+                Sound::Tone { hz: [400, 450], on_ms, off_ms, times: 1 } => (*on_ms, *off_ms),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(bursts, [(400, 200), (400, 2_000), (400, 200), (400, 2_000)]);
+        let endless = CallTone::Ringback.prompt("GB".parse().ok(), u16::MAX);
+        let Resolved::Ready(sounds, None) = Sounds::default().resolve(&[endless]) else { panic!("not ready") };
+        assert!(sounds.len() <= BURSTS);
     }
 }

@@ -133,6 +133,7 @@ impl Work<'_> {
     /// A node is asked to dial; the inputs of this attempt are counted anew.
     pub(crate) fn dial(&mut self, node: NodeId, agent: Option<RingAgent>) {
         let policy = self.policy();
+        let ringback = crate::ringback(self.setting.and_then(|setting| setting.home.country));
         let contact = &mut self.contact;
         contact.node = node;
         contact.seq = 0;
@@ -142,7 +143,7 @@ impl Work<'_> {
             target: contact.from.clone(),
             caller_id: contact.did.clone(),
             ring_timeout_ms: policy.ring_timeout_ms,
-            ringback: if agent.is_some() { vec![crate::ringback()] } else { Vec::new() },
+            ringback: if agent.is_some() { vec![ringback] } else { Vec::new() },
             agent,
         };
         let (tenant, fallback) = (contact.tenant, contact.fallback.clone());

@@ -126,7 +126,7 @@ impl Work<'_> {
             }
             Ask::Queue(queue) => return self.enqueue(verbs, queue.clone()),
             Ask::Ring { target, ring_timeout_ms } => {
-                verbs.push(hold(crate::ringback()));
+                verbs.push(hold(crate::ringback(setting.home.country)));
                 self.play(verbs);
                 return self.ring_direct(target.clone(), *ring_timeout_ms);
             }

@@ -1,8 +1,9 @@
 //! From a flow's sounds to objects in the prompts bucket.
 
-use hotline_base::{Name, TenantId};
+use hotline_base::{Country, Name, TenantId};
 use hotline_flow::{Builtin, PromptRef, Speech};
 use hotline_wire::node::Prompt;
+use hotline_wire::tones::CallTone;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -54,17 +55,20 @@ impl PromptBook {
     }
 }
 
-/// What a caller hears while an agent is rung directly: the European ringing tone.
-pub fn ringback() -> Prompt {
-    Prompt::Tone { hz: vec![425], on_ms: 1000, off_ms: 4000, times: 1 }
+/// What somebody hears while somebody else is rung: the ringing tone of the tenant's country.
+pub fn ringback(country: Option<Country>) -> Prompt {
+    CallTone::Ringback.prompt(country, 1)
 }
 
 /// Nothing, for a while.
 pub fn silence() -> Prompt {
-    Prompt::Tone { hz: vec![], on_ms: 1000, off_ms: 0, times: 1 }
+    Prompt::Tone { hz: vec![], on_ms: 1000, off_ms: 0, times: 1, then: Vec::new() }
 }
 
 /// The special information tone before "this number is not in service" (ITU-T E.180).
 pub fn special_information() -> Vec<Prompt> {
-    [950, 1400, 1800].into_iter().map(|hz| Prompt::Tone { hz: vec![hz], on_ms: 330, off_ms: 30, times: 1 }).collect()
+    [950, 1400, 1800]
+        .into_iter()
+        .map(|hz| Prompt::Tone { hz: vec![hz], on_ms: 330, off_ms: 30, times: 1, then: Vec::new() })
+        .collect()
 }

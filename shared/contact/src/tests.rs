@@ -369,11 +369,16 @@ impl Life {
 
     fn callback_offered() -> Self {
         let mut life = Self::callback();
+        life.step(Self::callback_offer()).unwrap();
+        life
+    }
+
+    fn callback_offer() -> Event {
         let Event::Offer { offer, agent, sip_user, phone_node, ring_timeout_ms, caller_label, record, .. } = offer(1)
         else {
             unreachable!()
         };
-        let event = Event::Offer {
+        Event::Offer {
             offer,
             agent,
             sip_user,
@@ -384,9 +389,7 @@ impl Life {
             phone_address: None,
             dial: Some(NODE),
             by: None,
-        };
-        life.step(event).unwrap();
-        life
+        }
     }
 
     fn callback_dialling() -> Self {

@@ -8,3 +8,4 @@ pub mod problem;
 pub mod push;
 pub mod quality;
 pub mod recording;
+pub mod tones;

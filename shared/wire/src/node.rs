@@ -411,7 +411,19 @@ pub enum Prompt {
         off_ms: u32,
         /// How many times.
         times: u16,
+        /// Further bursts of the same tone within each time.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        then: Vec<Burst>,
     },
+}
+
+/// A part of a tone with a cadence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Burst {
+    /// Milliseconds of sound.
+    pub on_ms: u32,
+    /// Milliseconds of silence after it.
+    pub off_ms: u32,
 }
 
 /// An announcement in a waiting loop.

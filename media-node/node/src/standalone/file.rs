@@ -5,7 +5,9 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use hotline_base::Country;
 use hotline_wire::node::{Prompt, TapVoices};
+use hotline_wire::tones::CallTone;
 
 use super::yaml::{self, Node, Value};
 
@@ -301,20 +303,26 @@ impl Reader<'_> {
         }
     }
 
-    /// `{tone: 440, ms: 5000}`, `{tone: [440, 480], on_ms: 2000, off_ms: 4000, times: 3}` or `{file: x.wav}`.
+    /// `{tone: 440, ms: 5000}`, `{tone: [440, 480], ms: 2000, off_ms: 4000, times: 3}`,
+    /// `{tone: busy, country: CN, times: 10}` or `{file: x.wav}`.
     fn prompt(&mut self, node: &Node) -> Option<Prompt> {
-        const FORMS: &str = "write {tone: 440, ms: 5000} or {file: name.wav}";
+        const FORMS: &str = "write {tone: 440, ms: 5000}, {tone: busy, country: CN} or {file: name.wav}";
         let Value::Map(fields) = &node.value else {
             self.wrong(node.line, FORMS);
             return None;
         };
-        self.only(node.line, fields, &["tone", "ms", "off_ms", "times", "file"]);
+        self.only(node.line, fields, &["tone", "ms", "off_ms", "times", "country", "file"]);
         if let Some((_, file)) = fields.iter().find(|(k, _)| k == "file") {
             let Value::Text(name) = &file.value else {
                 self.wrong(file.line, FORMS);
                 return None;
             };
             return self.sound_file(file.line, name);
+        }
+        if let Some(Value::Text(name)) = find(fields, "tone").map(|n| &n.value)
+            && let Some(tone) = CallTone::of(name)
+        {
+            return self.call_tone(node.line, fields, tone);
         }
         let hz: Option<Vec<u16>> = match find(fields, "tone").map(|n| &n.value) {
             Some(Value::Text(text)) => text.parse().ok().map(|hz| vec![hz]),
@@ -328,13 +336,37 @@ impl Reader<'_> {
             _ => None,
         };
         let Some(hz) = hz.filter(|hz| hz.iter().all(|hz| *hz < 4_000)) else {
-            self.wrong(node.line, format_args!("{FORMS}; a tone lies below 4000 Hz, or is a list of two"));
+            self.wrong(
+                node.line,
+                format_args!("{FORMS}; a tone lies below 4000 Hz, or is a list of two, or ringback, busy, congestion"),
+            );
             return None;
         };
         let on_ms = self.number(fields, "ms", 1_000);
         let off_ms = self.number(fields, "off_ms", 0);
         let times = self.number(fields, "times", 1);
-        Some(Prompt::Tone { hz, on_ms, off_ms, times: u16::try_from(times).unwrap_or(u16::MAX) })
+        Some(Prompt::Tone { hz, on_ms, off_ms, times: u16::try_from(times).unwrap_or(u16::MAX), then: Vec::new() })
+    }
+
+    /// A tone that a country has for it.
+    fn call_tone(&mut self, line: usize, fields: &Entries, tone: CallTone) -> Option<Prompt> {
+        self.only(line, fields, &["tone", "country", "times"]);
+        let country = match find(fields, "country").map(|node| &node.value) {
+            None => None,
+            Some(Value::Text(code)) => match code.to_ascii_uppercase().parse::<Country>() {
+                Ok(country) => Some(country),
+                Err(error) => {
+                    self.wrong(line, format_args!("country {code:?}: {error}"));
+                    return None;
+                }
+            },
+            Some(_) => {
+                self.wrong(line, "country: write a code such as CN");
+                return None;
+            }
+        };
+        let times = self.number(fields, "times", 1);
+        Some(tone.prompt(country, u16::try_from(times).unwrap_or(u16::MAX)))
     }
 
     fn sound_file(&mut self, line: usize, name: &str) -> Option<Prompt> {
@@ -426,6 +458,15 @@ mod tests {
     }
 
     #[test]
+    fn tones_may_be_those_of_a_country() {
+        let file = read("rules: [{dial: \"1\", play: {tone: busy, country: gb, times: 5}}]").unwrap();
+        let Action::Play { prompt: Prompt::Tone { hz, on_ms, off_ms, times, then } } = &file.rules[0].action else {
+            panic!("{:?}", file.rules);
+        };
+        assert_eq!((&hz[..], *on_ms, *off_ms, *times, then.len()), (&[400][..], 375, 375, 5, 0));
+    }
+
+    #[test]
     fn every_mistake_is_listed_with_its_line() {
         let errors = read(
             "rules:
@@ -440,6 +481,8 @@ mod tests {
   - dial: \"6\"
     tap: all
     hangup: now
+  - dial: \"7\"
+    play: {tone: ringback, country: ZZ, ms: 5}
   - dial: \"5\"
     queue: {music: {file: missing.wav}, agents: \"sip:a[9-1]@127.0.0.1\"}
 ",
@@ -455,6 +498,8 @@ mod tests {
             "line 8: wait_ms: write a whole number",
             "line 8: \"12\" is no key",
             "line 11: tap: write caller, callee or both",
+            "line 14: country \"ZZ\": not a country",
+            "`ms` is unknown: use tone, country, times",
             "missing.wav",
             "[9-1]",
         ] {

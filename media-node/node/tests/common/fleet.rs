@@ -28,7 +28,7 @@ pub const MUSIC: u16 = 300;
 pub const CALM: u16 = 700;
 
 pub fn tone(hz: u16) -> Prompt {
-    Prompt::Tone { hz: vec![hz], on_ms: 1_000, off_ms: 0, times: 1 }
+    Prompt::Tone { hz: vec![hz], on_ms: 1_000, off_ms: 0, times: 1, then: vec![] }
 }
 
 pub fn fallback() -> Fallback {

@@ -82,7 +82,7 @@ fn config() -> SessionConfig {
 }
 
 fn tone(hz: u16) -> Prompt {
-    Prompt::Tone { hz: vec![hz], on_ms: 1_000, off_ms: 0, times: 1 }
+    Prompt::Tone { hz: vec![hz], on_ms: 1_000, off_ms: 0, times: 1, then: vec![] }
 }
 
 fn audio(key: &str) -> Prompt {

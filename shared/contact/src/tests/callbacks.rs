@@ -2,6 +2,7 @@
 
 use super::*;
 use hotline_routing::callback::{CallFirst, CallbackPolicy, NumberRefusal};
+use hotline_wire::node::Prompt;
 
 fn with_policy(policy: CallbackPolicy, opens: Option<Timestamp>) -> Arc<Setting> {
     let mut setting = setting().as_ref().clone();
@@ -60,6 +61,20 @@ fn agent_first_the_party_hears_a_person_at_once() {
     life.clear().node(CallEvent::AgentLegEnded { offer: offer_id(1), cause: EndCause::HungUp });
     let ContactFact::ContactEnded(ending) = last(&life) else { panic!("{:?}", last(&life)) };
     assert_eq!((ending.talk_ms, ending.callback_of), (30_000, Some(ContactId::from_u128(4))));
+}
+
+#[test]
+fn agent_first_the_agent_hears_the_ringing_tone_of_the_tenants_country() {
+    let mut setting = setting().as_ref().clone();
+    setting.home.country = "GB".parse().ok();
+    let mut life = Life::callback();
+    life.clear().step_in(Life::callback_offer(), &Arc::new(setting));
+    let asked = life.asked();
+    let [NodeAction::Dial { party, .. }] = asked.as_slice() else { panic!("{asked:?}") };
+    let [Prompt::Tone { hz, on_ms: 400, off_ms: 200, then, .. }] = &party.ringback[..] else {
+        panic!("{:?}", party.ringback)
+    };
+    assert_eq!((&hz[..], then.len()), (&[400, 450][..], 1));
 }
 
 #[test]
