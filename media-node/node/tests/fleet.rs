@@ -5,6 +5,7 @@ mod common;
 use common::find;
 use common::fleet::{Member, TEN, hears, offer, ring, wait};
 use hotline_base::Timestamp;
+use hotline_phone::Codec;
 use hotline_wire::node::{CallEvent, DirectoryInput, EndCause, NodeAction, OfferFailure};
 
 const KEY: (&str, &str) = ("HOTLINE_NODE_NODE_FLEET_KEY", "a secret of all these nodes");
@@ -81,6 +82,18 @@ fn a_phone_at_another_node_is_rung_and_both_talk() {
     find(&far.running.folder.join("spool"), &mut files);
     files.retain(|file| file.extension().is_some_and(|e| e == "spool"));
     assert!(files.is_empty(), "{files:?}");
+}
+
+#[test]
+fn a_wideband_phone_at_another_node_is_rung_again_with_all_codecs() {
+    let mut near = Member::start("near-wide", "47000-47049", &[KEY]);
+    let far = Member::start("far-wide", "47050-47099", &[KEY, STRICT]);
+    let agent = far.agent_with("fang", 880, &[Codec::G722]);
+    let caller = near.caller(440);
+    near.command(near.contact(0), NodeAction::Ring(ring(1, "fang", &far)));
+    wait("both voices", || hears(&caller, 880) && hears(&agent, 440));
+    assert_eq!((near.running.metric("remote_rings"), far.running.metric("relays_started")), (2, 2));
+    assert_eq!((far.running.metric("relays"), far.running.metric("relays_refused")), (1, 0));
 }
 
 #[test]

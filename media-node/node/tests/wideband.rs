@@ -13,7 +13,7 @@ use hotline_wire::recording::{ChannelLaw, Manifest};
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What callers speak, and the phones that they are joined with.
-const PAIRS: [(Codec, Codec); 7] = [
+const PAIRS: [(Codec, Codec); 9] = [
     (Codec::Opus, Codec::Pcmu),
     (Codec::G722, Codec::Pcma),
     (Codec::Opus, Codec::Pcma),
@@ -21,6 +21,9 @@ const PAIRS: [(Codec, Codec); 7] = [
     (Codec::G722, Codec::Opus),
     (Codec::Opus, Codec::Opus),
     (Codec::G722, Codec::G722),
+    // Offered no wideband codec, these refuse and are rung again.
+    (Codec::Pcmu, Codec::G722),
+    (Codec::Pcmu, Codec::Opus),
 ];
 
 fn caller_hz(pair: usize) -> u32 {

@@ -49,6 +49,17 @@ pub(crate) enum State {
     Joined,
 }
 
+/// Which codecs a partner is offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Offered {
+    /// All that may be of use.
+    Enough,
+    /// Beside a narrowband caller no wideband ones.
+    Narrowband,
+    /// It has none of these: all.
+    All,
+}
+
 /// One leg.
 pub(crate) struct Partner {
     pub(crate) leg: LegNo,
@@ -60,6 +71,10 @@ pub(crate) struct Partner {
     target: Target,
     attempt: u32,
     more: bool,
+    /// What it is offered of what we speak.
+    offered: Offered,
+    /// It was told that this one rings.
+    rang: bool,
     pub(crate) purpose: Purpose,
     pub(crate) state: State,
     pub(crate) media: Option<OpenedLeg>,
@@ -181,6 +196,8 @@ impl Session {
             target: target.clone(),
             attempt: 0,
             more: false,
+            offered: Offered::Enough,
+            rang: false,
             purpose,
             state: State::Dialing,
             media: None,
@@ -227,6 +244,16 @@ impl Session {
         partner.state = State::Inviting;
         partner.more = dialed.more;
         partner.next_way = dialed.more.then_some(next_way);
+        let codecs = match &dialed.codecs[..] {
+            [] if partner.offered == Offered::All => spoken.all_led_by(codec),
+            [] => spoken.led_by(codec),
+            own => own.to_vec(),
+        };
+        // A gateway is not asked again: it refuses for other reasons.
+        let phone = dialed.from.is_none() && dialed.codecs.is_empty();
+        if phone && partner.offered == Offered::Enough && codecs.len() < spoken.all_led_by(codec).len() {
+            partner.offered = Offered::Narrowband;
+        }
         let from = match &partner.purpose {
             _ if dialed.from.is_some() => dialed.from.unwrap_or_default(),
             Purpose::Agent(agent) => name_addr(agent.caller_label.expose(), &caller, &host),
@@ -246,10 +273,7 @@ impl Session {
             uri: dialed.uri,
             path: dialed.path,
             from,
-            sdp: Some(match &dialed.codecs[..] {
-                [] => sdp::offer(&local, &spoken.led_by(codec)),
-                codecs => sdp::offer(&local, codecs),
-            }),
+            sdp: Some(sdp::offer(&local, &codecs)),
             headers,
             credentials: dialed.credentials,
         });
@@ -270,17 +294,37 @@ impl Session {
         if !partner.more || partner.state != State::Inviting || partner.attempt + 1 >= WAYS {
             return false;
         }
+        partner.attempt += 1;
+        self.note(Note::NextWay(leg));
+        self.dial_again(leg);
+        true
+    }
+
+    /// Rings a phone that speaks only wideband codecs again, with all that we speak; whether that is to be tried.
+    fn ring_with_all_codecs(&mut self, leg: LegNo) -> bool {
+        let rings = |p: &&mut Partner| matches!(p.state, State::Inviting | State::Ringing);
+        let narrow = |p: &&mut Partner| rings(p) && p.offered == Offered::Narrowband;
+        let Some(partner) = self.partner(leg).filter(narrow) else {
+            return false;
+        };
+        partner.offered = Offered::All;
+        self.note(Note::AllCodecs(leg));
+        self.dial_again(leg);
+        true
+    }
+
+    fn dial_again(&mut self, leg: LegNo) {
+        let Some(partner) = self.partner(leg) else {
+            return;
+        };
         partner.state = State::Dialing;
         partner.next_way = None;
-        partner.attempt += 1;
         partner.call = None;
         let (target, attempt) = (partner.target.clone(), partner.attempt);
         if let Some(media) = partner.media.take() {
             self.media(MediaCommand::Close { leg: media.id });
         }
-        self.note(Note::NextWay(leg));
         self.output(Output::Dial { leg, target, attempt });
-        true
     }
 
     /// 1xx from a partner.
@@ -290,9 +334,12 @@ impl Session {
         };
         let leg = partner.leg;
         partner.next_way = None;
-        let first = partner.state == State::Inviting;
+        let (first, told) = (partner.state == State::Inviting, partner.rang);
         if first && status >= 180 {
             partner.state = State::Ringing;
+            partner.rang = true;
+        }
+        if first && status >= 180 && !told {
             let purpose = partner.purpose.clone();
             self.note(Note::Ringing(leg));
             match purpose {
@@ -488,6 +535,10 @@ impl Session {
             return;
         };
         if matches!(status, 408 | 500 | 502 | 503 | 504) && self.try_next_way(leg) {
+            return;
+        }
+        // Nothing of the offer is spoken there.
+        if matches!(status, 488 | 606) && self.ring_with_all_codecs(leg) {
             return;
         }
         let reason = match status {

@@ -132,6 +132,9 @@ impl Relay {
         relay.media(MediaCommand::SetRemote { leg: media.id, remote: relay.offer.remote(codec, false) });
         relay.media(MediaCommand::Bridge { a: media.id, b: phone.media.id });
         let local = relay.phone.local(fingerprint);
+        // Beside a narrowband caller wideband is offered only when the phone refused the rest (488).
+        let rung_again = !codec.is_wideband() && relay.offer.codecs.iter().any(|format| format.codec.is_wideband());
+        let codecs = if rung_again { spoken.all_led_by(codec) } else { spoken.led_by(codec) };
         let mut all = phone.headers;
         all.extend(headers);
         relay.sip(Command::Invite {
@@ -140,7 +143,7 @@ impl Relay {
             uri: phone.uri,
             path: phone.path,
             from,
-            sdp: Some(sdp::offer(&local, &spoken.led_by(codec))),
+            sdp: Some(sdp::offer(&local, &codecs)),
             headers: all,
             credentials: phone.credentials,
         });

@@ -312,6 +312,8 @@ pub enum Note {
     Ringing(LegNo),
     /// It does not answer; the next way to it is tried.
     NextWay(LegNo),
+    /// A phone speaks none of the codecs that it was offered: it is rung again with all.
+    AllCodecs(LegNo),
     /// The party that was called is there.
     Reached,
     /// Who hears whom has changed.
@@ -358,6 +360,7 @@ impl fmt::Display for Note {
             Note::Dialing(leg) => write!(f, "{leg} dialled"),
             Note::Ringing(leg) => write!(f, "{leg} rings"),
             Note::NextWay(leg) => write!(f, "{leg}: the next way is tried"),
+            Note::AllCodecs(leg) => write!(f, "{leg}: rung again with all codecs"),
             Note::Reached => f.write_str("the party is there"),
             Note::Arranged => f.write_str("arranged anew"),
             Note::Joined(leg) => write!(f, "{leg} joined"),

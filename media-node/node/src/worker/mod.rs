@@ -16,7 +16,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hotline_base::{CommandId, ContactId};
+use hotline_base::{CommandId, ContactId, Timestamp};
 use hotline_rtp::EventReceiver;
 use hotline_rtp::api::{MediaEvent, MediaLegId};
 use hotline_session::SessionConfig;
@@ -63,6 +63,8 @@ pub struct Worker {
     by_contact: HashMap<ContactId, usize>,
     timers: BinaryHeap<Reverse<(Instant, usize, u64)>>,
     next_serial: u64,
+    /// The moment of the last signature for another node.
+    ring_signed_at: Timestamp,
     /// Calls whose messages are logged or captured, by Call-ID.
     traced: HashMap<String, Traced>,
     /// Other nodes' calls to phones here.
@@ -104,6 +106,7 @@ impl Worker {
             timers: BinaryHeap::new(),
             // Serials of different workers must differ: they name media threads' work.
             next_serial: ((index as u64) << 40) | 1,
+            ring_signed_at: Timestamp::from_millis(0),
             traced: HashMap::new(),
             relays: Relays::default(),
             ended: Remembered::new(REMEMBERED),

@@ -154,7 +154,7 @@ impl Worker {
 
     /// A phone that registered at another node: that node rings it.
     fn to_other_node(
-        &self,
+        &mut self,
         user: &str,
         address: &str,
         offer: OfferId,
@@ -170,7 +170,12 @@ impl Worker {
             return Err(DialError::NoRoute(format!("{user}: {address:?} is no address of a node")));
         }
         Metrics::add(&self.shared.metrics.remote_rings);
-        let value = fleet::sign(key, offer, agent, user, clock::wall());
+        // Rung twice in one millisecond, the phone's node must not take it for a repetition. A clock that was set
+        // back by more must not make signatures of the future.
+        let (now, last) = (clock::wall(), self.ring_signed_at);
+        let now = if (-1_000..=0).contains(&now.since_ms(last)) { last.plus_ms(1) } else { now };
+        let value = fleet::sign(key, offer, agent, user, now);
+        self.ring_signed_at = now;
         let mut wanted = Wanted::at(format!("sip:{}@{address}", fleet::escape_user(user)));
         wanted.headers.push((fleet::RING_HEADER.to_string(), value));
         wanted.replaces = replaces;

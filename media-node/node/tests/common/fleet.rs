@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use hotline_base::{AgentId, CommandId, ContactId, NodeId, OfferId, RecordingId, TenantId, Timestamp};
-use hotline_phone::{Microphone, Phone, PhoneConfig, PhoneEvent, tone_presence};
+use hotline_phone::{Codec, Microphone, Phone, PhoneConfig, PhoneEvent, tone_presence};
 use hotline_ports::memory::MemoryObjects;
 use hotline_ports::{Fault, NodeCommands, ReceivedCommand};
 use hotline_wire::legs::{DialFailure, DialParty};
@@ -229,17 +229,36 @@ impl Member {
 
     /// A phone of another node that outlives it: it runs with this one.
     fn phone_at(&self, node: &Member, user: &str, hz: u32, auto_answer: bool) -> Phone {
+        self.phone_with(node, user, hz, auto_answer, |_| {})
+    }
+
+    fn phone_with(
+        &self,
+        node: &Member,
+        user: &str,
+        hz: u32,
+        auto_answer: bool,
+        more: impl FnOnce(&mut PhoneConfig),
+    ) -> Phone {
         let mut config = PhoneConfig::new("127.0.0.1:0".parse().unwrap(), node.running.sip);
         config.user = user.into();
         config.password = Some("secret".into());
         config.microphone = Microphone::Tone(hz);
         config.auto_answer = auto_answer.then_some(Duration::ZERO);
+        more(&mut config);
         self.running.runtime.block_on(Phone::start(config)).unwrap()
     }
 
     /// An agent's phone, registered.
     pub fn agent(&self, user: &str, hz: u32, auto_answer: bool) -> Phone {
         let mut phone = self.phone(user, hz, auto_answer);
+        self.running.runtime.block_on(phone.register()).unwrap();
+        phone
+    }
+
+    /// The same with other codecs; it answers by itself.
+    pub fn agent_with(&self, user: &str, hz: u32, codecs: &[Codec]) -> Phone {
+        let mut phone = self.phone_with(self, user, hz, true, |config| config.codecs = codecs.to_vec());
         self.running.runtime.block_on(phone.register()).unwrap();
         phone
     }

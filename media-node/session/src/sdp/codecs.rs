@@ -57,10 +57,17 @@ impl CodecList {
 
     /// What is offered to a leg that is to be joined with one that speaks `first`: that, so that
     /// nothing need be transcoded, then the rest. To a narrowband leg there is nothing to gain from
-    /// wideband, so only the narrowband ones follow.
+    /// wideband, so only the narrowband ones follow: a phone with an order of its own would take a
+    /// wideband one though it has the other's. One that has none of these is rung again ([`Self::all_led_by`]).
     pub fn led_by(&self, first: Codec) -> Vec<Codec> {
-        let fits = |codec: &Codec| *codec != first && (first.is_wideband() || !codec.is_wideband());
-        std::iter::once(first).chain(self.iter().filter(fits)).collect()
+        let mut codecs = self.all_led_by(first);
+        codecs.retain(|codec| first.is_wideband() || !codec.is_wideband());
+        codecs
+    }
+
+    /// All of them, the other side's first: for a phone that refused what [`Self::led_by`] offers.
+    pub fn all_led_by(&self, first: Codec) -> Vec<Codec> {
+        std::iter::once(first).chain(self.iter().filter(|codec| *codec != first)).collect()
     }
 }
 
@@ -175,6 +182,7 @@ mod tests {
     fn the_other_sides_codec_comes_first_and_wideband_only_where_it_helps() {
         let all = CodecList::default();
         assert_eq!(all.led_by(Codec::Pcma), [Codec::Pcma, Codec::Pcmu]);
+        assert_eq!(all.all_led_by(Codec::Pcma), [Codec::Pcma, Codec::Opus, Codec::G722, Codec::Pcmu]);
         assert_eq!(all.led_by(Codec::G722), [Codec::G722, Codec::Opus, Codec::Pcmu, Codec::Pcma]);
         let few = CodecList::new(&[Codec::Pcmu]).unwrap();
         assert_eq!(few.led_by(Codec::Opus), [Codec::Opus, Codec::Pcmu]);
