@@ -93,7 +93,7 @@ fn trace(shared: &Shared, query: &str) -> (&'static str, String) {
 }
 
 /// `POST /capture?number=600&calls=3` writes the SIP messages of the next three calls with 600 to a file;
-/// with `rtp=headers` or `rtp=all` their RTP too.
+/// with `rtp=headers` or `rtp=all` their RTP and RTCP too.
 fn capture(shared: &Shared, query: &str) -> (&'static str, String) {
     let (number, calls) = match wanted(query) {
         Ok(wanted) => wanted,

@@ -2,7 +2,11 @@
 
 mod common;
 
+use common::fleet::{self, Member, hears, offer, ring};
+use common::secure::Kind;
 use common::{Peer, file, find, start, until};
+use hotline_rtp::srtp::Suite;
+use hotline_wire::node::NodeAction;
 use std::net::UdpSocket;
 
 /// The payloads of a file of raw IPv4 packets, with the ports they went between.
@@ -83,8 +87,16 @@ struct Rtp {
     length: usize,
 }
 
+/// An RTCP packet in a file: ports, and what is there of it.
+type Report = ((u16, u16), Vec<u8>);
+
 fn rtp(bytes: &[u8]) -> Vec<Rtp> {
-    let mut found = Vec::new();
+    media(bytes).0
+}
+
+/// RTP and RTCP, which differ in the second byte (RFC 5761 §4).
+fn media(bytes: &[u8]) -> (Vec<Rtp>, Vec<Report>) {
+    let (mut found, mut reports) = (Vec::new(), Vec::new());
     let mut rest = bytes.get(24..).unwrap_or_default();
     let word = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
     while rest.len() >= 16 {
@@ -92,14 +104,90 @@ fn rtp(bytes: &[u8]) -> Vec<Rtp> {
         let Some(ip) = rest.get(16..16 + kept) else { break };
         let short = |at: usize| u16::from_be_bytes([ip[at], ip[at + 1]]);
         assert_eq!(usize::from(short(2)), length, "the head says how long the packet was");
-        if ip.get(28).is_some_and(|byte| byte >> 6 == 2) {
+        if ip.get(28).is_some_and(|byte| byte >> 6 == 2) && (200..=204).contains(&ip[29]) {
+            assert_eq!(kept, length, "reports are whole");
+            reports.push(((short(20), short(22)), ip[28..].to_vec()));
+        } else if ip.get(28).is_some_and(|byte| byte >> 6 == 2) {
             let at_us = u64::from(word(rest, 0)) * 1_000_000 + u64::from(word(rest, 4));
             let (kept, length) = (kept - 28, length - 28);
             found.push(Rtp { ports: (short(20), short(22)), sequence: short(30), at_us, kept, length });
         }
         rest = &rest[16 + kept..];
     }
-    found
+    (found, reports)
+}
+
+/// A receiver report about nobody, by this source.
+const REPORT: [u8; 8] = [0x80, 201, 0, 1, 0xca, 0xfe, 0xba, 0xbe];
+
+#[test]
+fn reports_of_both_directions_are_there_as_on_the_wire() {
+    let rules = "rules: [{dial: \"600\", play: {tone: 440, ms: 30000}}]";
+    let node = start("capture-rtcp", "47100-47199", || file(rules), &[]);
+    for kind in [None, Some(Kind::Keys(Suite::Aes128Sha1Tag80)), Some(Kind::Browser)] {
+        let told = node.http("POST /capture?calls=1&rtp=headers");
+        let path = told.split("written to ").nth(1).unwrap().trim().to_string();
+        let mut caller = Peer::new(node.sip);
+        caller.protects = kind;
+        let line = caller.dial("600", 0.0);
+        until("the tone", &mut [&mut caller], |p| p[0].lines[line].hears(440.0, 400) > 0.9);
+        caller.lines[line].report(&REPORT);
+        let port = caller.lines[line].remote.unwrap().port() + u16::from(kind != Some(Kind::Browser));
+        let mut reports = Vec::new();
+        // The node's own come every five seconds.
+        until("reports of both sides", &mut [&mut caller], |_| {
+            reports = media(&std::fs::read(&path).unwrap()).1;
+            [true, false].iter().all(|ours| reports.iter().any(|(ways, _)| (ways.0 == port) == *ours))
+        });
+        for ((from, to), report) in &reports {
+            if *from == port {
+                assert_eq!(report[1], 200, "a sender's report");
+                // Its lengths add up to the packet, unless it is protected: then there is more behind.
+                let mut end = 0;
+                while report.get(end).is_some_and(|byte| end < 64 && byte >> 6 == 2) && kind.is_none() {
+                    end += 4 + 4 * usize::from(u16::from_be_bytes([report[end + 2], report[end + 3]]));
+                }
+                assert_eq!(end == report.len(), kind.is_none(), "{kind:?}: {report:02x?}");
+            } else {
+                assert_eq!(*to, port);
+                assert_eq!(report[..8], REPORT);
+                assert_eq!(report.len() > 8, kind.is_some(), "{kind:?}: as it is on the wire");
+            }
+        }
+        caller.hang_up(line);
+        until("the end", &mut [&mut caller], |_| node.metric("sessions") == 0);
+    }
+    assert_eq!(node.metric("capture_rtp_dropped"), 0);
+}
+
+#[test]
+fn a_call_that_is_relayed_for_another_node_is_captured_too() {
+    let key = ("HOTLINE_NODE_NODE_FLEET_KEY", "a secret of all these nodes");
+    let mut near = Member::start("capture-near", "47200-47249", &[key]);
+    let far = Member::start("capture-far", "47250-47299", &[key]);
+    let agent = far.agent("fang", 880, true);
+    let caller = near.caller(440);
+    let told = far.running.http("POST /capture?number=fang&calls=1&rtp=all");
+    let path = told.split("written to ").nth(1).unwrap().trim().to_string();
+    near.command(near.contact(0), NodeAction::Ring(ring(1, "fang", &far)));
+    fleet::wait("both voices", || hears(&caller, 880) && hears(&agent, 440));
+    near.command(near.contact(0), NodeAction::ReleaseAgent { offer: offer(1) });
+    fleet::wait("no relay", || far.running.metric("relays") == 0);
+    let phone = agent.local_addr().port();
+    let (here, there) = (far.running.sip.port(), near.running.sip.port());
+    let mut bytes = Vec::new();
+    let count = |bytes: &[u8], from: u16, to: u16, start: &str| {
+        datagrams(bytes).iter().filter(|(f, t, text)| *f == from && *t == to && text.starts_with(start)).count()
+    };
+    until("the ends of both calls", &mut [], |_| {
+        bytes = std::fs::read(&path).unwrap();
+        count(&bytes, there, here, "BYE ") > 0 && count(&bytes, here, phone, "BYE ") > 0
+    });
+    assert_eq!((count(&bytes, there, here, "INVITE "), count(&bytes, here, phone, "INVITE ")), (1, 1));
+    let mut ways: Vec<(u16, u16)> = rtp(&bytes).iter().map(|packet| packet.ports).collect();
+    ways.sort_unstable();
+    ways.dedup();
+    assert_eq!(ways.len(), 4, "two legs, two directions: {ways:?}");
 }
 
 #[test]

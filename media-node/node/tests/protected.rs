@@ -6,6 +6,7 @@ use common::secure::Kind;
 use common::{Peer, file, find, start, until};
 use hotline_rtp::api::Law;
 use hotline_rtp::srtp::Suite;
+use hotline_sip::shard_of_call_id;
 use std::time::{Duration, Instant};
 
 const MENU: &str = "
@@ -116,6 +117,49 @@ fn a_browser_that_is_loaded_again_gets_its_call_back_while_the_other_hears_music
     assert!(!agent.lines[0].ended);
     assert_eq!(node.metric("sessions"), 1);
     caller.hang_up(again);
+    until("the agent's BYE", &mut [&mut caller, &mut agent], |p| p[1].lines[0].ended);
+    until("the end", &mut [&mut caller, &mut agent], |_| {
+        node.metric("sessions") == 0 && node.metric("media_legs") == 0
+    });
+}
+
+#[test]
+fn a_browser_that_is_loaded_again_finds_the_worker_that_has_its_call() {
+    const WORKERS: usize = 4;
+    let mut agent = Peer::new("127.0.0.1:9".parse().unwrap());
+    agent.auto_answer_hz = Some(880.0);
+    let rules = format!("rules: [{{dial: \"700\", bridge: {{to: \"sip:agent@{}\"}}}}]", agent.address());
+    let workers = [("HOTLINE_NODE_SIP_WORKERS", "4")];
+    let node = start("reload-workers", "47300-47349", || file(&rules), &workers);
+    let mut caller = Peer::new(node.sip);
+    caller.protects = Some(Kind::Browser);
+    let worker_of =
+        |replaces: &(String, String)| shard_of_call_id(replaces.1.split(';').next().unwrap().as_bytes(), WORKERS);
+    let mut line = caller.dial("700", 440.0);
+    until("both voices", &mut [&mut caller, &mut agent], |p| {
+        p[0].lines[line].hears(880.0, 500) > 0.9 && p[1].lines.first().is_some_and(|l| l.hears(440.0, 500) > 0.9)
+    });
+    let home = worker_of(&caller.replaces(line));
+    // Call-IDs are random: three of four begin at another worker than the call's.
+    let mut moved = 0;
+    for round in 0..20 {
+        if moved == 2 {
+            break;
+        }
+        let (old, hz) = (line, 500.0 + 40.0 * f64::from(round));
+        let require = ("Require".to_string(), "replaces".to_string());
+        let replaces = caller.replaces(old);
+        caller.lines[old].guard.as_mut().unwrap().gone = true;
+        line = caller.dial_headers("700", hz, None, vec![replaces, require]);
+        until("both voices again", &mut [&mut caller, &mut agent], |p| {
+            p[0].lines[line].hears(880.0, 500) > 0.9 && p[1].lines[0].hears(hz, 500) > 0.9
+        });
+        until("the old dialog's BYE", &mut [&mut caller, &mut agent], |p| p[0].lines[old].ended);
+        moved += u32::from(worker_of(&caller.replaces(line)) != home);
+    }
+    assert_eq!((moved, node.metric("sessions")), (2, 1));
+    // What is said within the new dialog finds its worker too.
+    caller.hang_up(line);
     until("the agent's BYE", &mut [&mut caller, &mut agent], |p| p[1].lines[0].ended);
     until("the end", &mut [&mut caller, &mut agent], |_| {
         node.metric("sessions") == 0 && node.metric("media_legs") == 0

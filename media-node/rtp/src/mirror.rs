@@ -1,5 +1,5 @@
-//! Copies of a leg's packets for a capture: as they are on the wire, and without what is said unless all
-//! is asked for. A media thread hands them over and never waits; what finds no room is counted.
+//! Copies of a leg's packets for a capture, RTP and RTCP: as they are on the wire, and without what is said unless
+//! all is asked for. A media thread hands them over and never waits; what finds no room is counted.
 
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -11,7 +11,8 @@ use crate::packet::{HEADER_LEN, Header};
 /// How much of a packet is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MirrorDetail {
-    /// Its header: enough for loss and jitter, nothing of what is said or pressed.
+    /// Its header: enough for loss and jitter, nothing of what is said or pressed. RTCP is there whole: it says how
+    /// packets fared, not what is in them.
     Headers,
     /// All of it, but for the time in which keys are secret.
     All,
@@ -97,6 +98,22 @@ impl Mirror {
         self.add(self.local, to, datagram, secret);
     }
 
+    /// An RTCP packet came; `muxed`: on the port of RTP.
+    pub(crate) fn report_came(&self, from: SocketAddr, datagram: &[u8], muxed: bool) {
+        self.copy(from, self.report_port(muxed), datagram, datagram.len());
+    }
+
+    /// An RTCP packet was sent.
+    pub(crate) fn report_went(&self, to: SocketAddr, datagram: &[u8], muxed: bool) {
+        self.copy(self.report_port(muxed), to, datagram, datagram.len());
+    }
+
+    /// Where the leg has its RTCP: RFC 3550 §11.
+    fn report_port(&self, muxed: bool) -> SocketAddr {
+        let port = self.local.port().saturating_add(u16::from(!muxed));
+        SocketAddr::new(self.local.ip(), port)
+    }
+
     fn add(&self, from: SocketAddr, to: SocketAddr, datagram: &[u8], secret: bool) {
         let whole = self.sink.detail == MirrorDetail::All && !secret;
         let kept = match Header::read(datagram) {
@@ -104,6 +121,10 @@ impl Mirror {
             Some(header) => header.payload_start,
             None => HEADER_LEN,
         };
+        self.copy(from, to, datagram, kept);
+    }
+
+    fn copy(&self, from: SocketAddr, to: SocketAddr, datagram: &[u8], kept: usize) {
         let bytes = datagram.get(..kept.min(datagram.len())).unwrap_or_default().into();
         let at_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
         let packet = MirrorPacket { at_us, from, to, length: datagram.len(), bytes };
@@ -137,6 +158,11 @@ mod tests {
             assert_eq!((got[0].from, got[0].to, got[0].length), (remote, local, 172));
             assert_eq!(got[0].bytes[..], datagram[..kept]);
             assert_eq!((got[1].from, got[1].to, &got[1].bytes[..]), (local, remote, &b"short"[..]));
+            mirror.report_came(remote, &datagram, false);
+            mirror.report_went(remote, &datagram, true);
+            reader.drain(&mut got);
+            assert!(got[2..].iter().all(|report| report.bytes[..] == datagram), "reports are whole");
+            assert_eq!((got[2].to.port(), got[3].from), (local.port() + 1, local));
             drop((sink, mirror));
             assert!(!reader.drain(&mut got), "all are gone");
         }

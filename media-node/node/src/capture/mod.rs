@@ -1,4 +1,4 @@
-//! Captures on demand: the SIP messages of the next calls to or from a number, and their RTP where that
+//! Captures on demand: the SIP messages of the next calls to or from a number, and their RTP and RTCP where that
 //! is asked for, as a file for tshark and sngrep; and the messages of all calls to a HEP collector, where
 //! one is configured.
 //!

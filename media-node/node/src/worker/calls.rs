@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use hotline_base::{ContactId, Timestamp};
 use hotline_rtp::CallKey;
-use hotline_rtp::api::MediaCommand;
+use hotline_rtp::api::{MediaCommand, MediaLegId};
 use hotline_session::{
     Arrival, DecisionFailure, DialError, LegNo, LegSecret, Note, Now, OpenedLeg, Outbound, Output, Session,
 };
@@ -114,15 +114,10 @@ impl Worker {
                 return;
             }
         };
-        if let Some(capture) = &capture {
-            capture.add(capture::packet(false, &invite.path, &message_of(invite)));
-        }
         let mut messages = Messages::of(contact, traced, capture);
         self.follow_messages(&mut messages, Some(invite.sip_call_id.clone()));
-        if traced {
-            let headers: String = invite.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
-            let message = crate::trace::redacted(format!("INVITE {} SIP/2.0\n{headers}", invite.uri).as_bytes());
-            tracing::info!(%contact, direction = "in", peer = %invite.path.remote, message, "sip");
+        if let Some(messages) = &messages {
+            messages.first(invite);
         }
         let entry = Entry {
             session,
@@ -288,8 +283,25 @@ impl Worker {
         self.arm(slot);
     }
 
+    /// The calls are over.
+    pub(super) fn forget_messages(&mut self, messages: &Messages) {
+        for call_id in &messages.call_ids {
+            self.traced.remove(call_id);
+        }
+    }
+
+    /// Copies of a leg's packets, for a capture that wants them.
+    pub(super) fn mirror(&self, messages: &Option<Box<Messages>>, leg: MediaLegId, rtp: std::net::SocketAddr) {
+        let capture = messages.as_ref().and_then(|messages| messages.traced.capture.as_ref());
+        if let Some(sink) = capture.and_then(Capture::rtp)
+            && let Err(error) = self.shared.media.send(MediaCommand::Mirror { leg, into: sink.at(rtp) })
+        {
+            tracing::warn!(%error, "a leg's RTP is not captured");
+        }
+    }
+
     /// Logs or captures the messages of one more call of a session.
-    fn follow_messages(&mut self, messages: &mut Option<Box<Messages>>, call_id: Option<String>) {
+    pub(super) fn follow_messages(&mut self, messages: &mut Option<Box<Messages>>, call_id: Option<String>) {
         if let (Some(messages), Some(call_id)) = (messages, call_id) {
             self.traced.insert(call_id.clone(), messages.traced.clone());
             messages.call_ids.push(call_id);
@@ -306,8 +318,8 @@ impl Worker {
         self.by_serial.remove(&entry.serial);
         self.by_contact.remove(&entry.session.contact());
         self.ended.add(entry.session.contact(), entry.session.last_seq());
-        for call_id in entry.messages.iter().flat_map(|messages| &messages.call_ids) {
-            self.traced.remove(call_id);
+        if let Some(messages) = &entry.messages {
+            self.forget_messages(messages);
         }
         self.free.push(slot);
         Metrics::sub(&self.shared.metrics.sessions);
@@ -371,13 +383,7 @@ impl Worker {
                 self.tap_opened(entry, leg, opened.leg);
                 let ip = self.shared.config.media_ip();
                 let rtp = std::net::SocketAddr::new(ip, opened.rtp.port());
-                let capture = entry.messages.as_ref().and_then(|messages| messages.traced.capture.as_ref());
-                if let Some(sink) = capture.and_then(Capture::rtp)
-                    && let Err(error) =
-                        self.shared.media.send(MediaCommand::Mirror { leg: opened.leg, into: sink.at(rtp) })
-                {
-                    tracing::warn!(contact = %entry.session.contact(), %error, "a leg's RTP is not captured");
-                }
+                self.mirror(&entry.messages, opened.leg, rtp);
                 Ok(OpenedLeg { id: opened.leg, rtp, secret: LegSecret(clock::random()) })
             }
             Err(error) => {
@@ -508,15 +514,29 @@ impl Worker {
 }
 
 /// What is done with the messages of a session's calls.
-struct Messages {
+pub(super) struct Messages {
     traced: Traced,
     call_ids: Vec<String>,
 }
 
 impl Messages {
-    fn of(contact: ContactId, logged: bool, capture: Option<Capture>) -> Option<Box<Messages>> {
+    /// `None`: nothing is.
+    pub(super) fn of(of: impl ToString, logged: bool, capture: Option<Capture>) -> Option<Box<Messages>> {
         let wanted = logged || capture.is_some();
-        wanted.then(|| Box::new(Messages { traced: Traced { contact, logged, capture }, call_ids: Vec::new() }))
+        let of = || of.to_string();
+        wanted.then(|| Box::new(Messages { traced: Traced { of: of(), logged, capture }, call_ids: Vec::new() }))
+    }
+
+    /// The first INVITE, which came before anybody knew that its messages are wanted.
+    pub(super) fn first(&self, invite: &Invite) {
+        if let Some(capture) = &self.traced.capture {
+            capture.add(capture::packet(false, &invite.path, &message_of(invite)));
+        }
+        if self.traced.logged {
+            let headers: String = invite.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
+            let message = crate::trace::redacted(format!("INVITE {} SIP/2.0\n{headers}", invite.uri).as_bytes());
+            tracing::info!(contact = self.traced.of, direction = "in", peer = %invite.path.remote, message, "sip");
+        }
     }
 }
 

@@ -42,7 +42,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// What is done with a call's messages.
 #[derive(Clone)]
 struct Traced {
-    contact: ContactId,
+    /// The contact; of another node's call to a phone here, the offer.
+    of: String,
     logged: bool,
     capture: Option<Capture>,
 }
@@ -377,10 +378,10 @@ impl Worker {
             let packet = capture::packet(outgoing, path, bytes);
             self.shared.captures.collect(&self.shared, &packet, path, call);
         }
-        let Some(Traced { contact, logged, capture }) = call.and_then(|call| self.traced.get(call)) else { return };
+        let Some(Traced { of, logged, capture }) = call.and_then(|call| self.traced.get(call)) else { return };
         if *logged {
             let message = crate::trace::redacted(bytes);
-            tracing::info!(%contact, direction, peer = %path.remote, message, "sip");
+            tracing::info!(contact = of, direction, peer = %path.remote, message, "sip");
         }
         if let Some(capture) = capture
             && !capture.add(capture::packet(outgoing, path, bytes))

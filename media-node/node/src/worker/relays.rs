@@ -10,7 +10,7 @@ use hotline_session::{Dialed, LegSecret, OpenedLeg, Relay, RelayArrival, RelayOu
 use hotline_sip::api::{CallHandle, Command, Event, Header, Invite};
 
 use super::Worker;
-use super::calls::header;
+use super::calls::{Messages, header};
 use crate::clock;
 use crate::fleet;
 use crate::mailbox::Mail;
@@ -25,6 +25,7 @@ struct Entry {
     /// Whoever takes the other node's calls over can find it.
     known: bool,
     since: Instant,
+    messages: Option<Box<Messages>>,
 }
 
 /// No offer rings longer (a queue allows 120 s): the other node died and cannot take it back.
@@ -39,6 +40,8 @@ pub(super) struct Relays {
     by_call: HashMap<CallHandle, u64>,
     by_media: HashMap<MediaLegId, u64>,
     looked_at: Option<Instant>,
+    /// Calls that are over; what is still said of them is captured until the next look.
+    over: Vec<Box<Messages>>,
 }
 
 impl Worker {
@@ -66,8 +69,11 @@ impl Worker {
         }
         let serial = self.next_serial;
         self.next_serial += 1;
-        let media = self.relay_leg(serial)?;
-        let phone_media = match self.relay_leg(serial) {
+        let traced = shared.trace.wants(&invite.uri_user, &invite.from_user);
+        let capture = shared.captures.wants(&invite.uri_user, &invite.from_user);
+        let mut messages = Messages::of(ring.offer, traced, capture);
+        let media = self.relay_leg(serial, &messages)?;
+        let phone_media = match self.relay_leg(serial, &messages) {
             Ok(leg) => leg,
             Err(error) => {
                 self.relay_media_command(MediaCommand::Close { leg: media.id });
@@ -103,12 +109,22 @@ impl Worker {
         self.relays.by_call.extend([(node_call, serial), (phone_call, serial)]);
         self.relays.by_media.extend(relay.media_legs().map(|leg| (leg, serial)));
         let (user, sip_call_id) = (invite.uri_user.clone(), invite.sip_call_id.clone());
-        let entry = Entry { relay, user, sip_call_id, known: false, since: Instant::now() };
+        self.follow_messages(&mut messages, Some(sip_call_id.clone()));
+        if let Some(messages) = &messages {
+            messages.first(invite);
+        }
+        let entry = Entry { relay, user, sip_call_id, known: false, since: Instant::now(), messages };
         self.relays.entries.insert(serial, entry);
         Metrics::add(&shared.metrics.relays);
         Metrics::add(&shared.metrics.relays_started);
         tracing::info!(offer = %ring.offer, agent = %ring.agent, "another node rings a phone here");
         self.with_relay(serial, |_| {});
+        // The phone's INVITE is made now, and has a Call-ID.
+        let call_id = self.endpoint.sip_call_id(phone_call);
+        if let Some(mut entry) = self.relays.entries.remove(&serial) {
+            self.follow_messages(&mut entry.messages, call_id);
+            self.relays.entries.insert(serial, entry);
+        }
         Ok(())
     }
 
@@ -128,10 +144,11 @@ impl Worker {
         vec![replaces, ("Require".to_string(), "replaces".to_string())]
     }
 
-    fn relay_leg(&mut self, serial: u64) -> Result<OpenedLeg, (u16, String)> {
+    fn relay_leg(&mut self, serial: u64, messages: &Option<Box<Messages>>) -> Result<OpenedLeg, (u16, String)> {
         let opened = self.shared.media.open_leg(CallKey(serial), self.index).map_err(|e| (503, e.to_string()))?;
         let ip = self.shared.config.media_ip();
         let rtp = std::net::SocketAddr::new(ip, opened.rtp.port());
+        self.mirror(messages, opened.leg, rtp);
         Ok(OpenedLeg { id: opened.leg, rtp, secret: LegSecret(clock::random()) })
     }
 
@@ -212,10 +229,15 @@ impl Worker {
     /// A phone that rings for a node which is gone stops after a while.
     pub(super) fn relay_timeouts(&mut self, now: Instant) {
         let relays = &mut self.relays;
-        if relays.entries.is_empty() || relays.looked_at.is_some_and(|at| now.duration_since(at) < LOOK) {
+        let idle = relays.entries.is_empty() && relays.over.is_empty();
+        if idle || relays.looked_at.is_some_and(|at| now.duration_since(at) < LOOK) {
             return;
         }
         relays.looked_at = Some(now);
+        for messages in std::mem::take(&mut self.relays.over) {
+            self.forget_messages(&messages);
+        }
+        let relays = &self.relays;
         let too_long = |entry: &Entry| !entry.relay.is_up() && now.saturating_duration_since(entry.since) > RING_LIMIT;
         let over: Vec<u64> =
             relays.entries.iter().filter(|(_, entry)| too_long(entry)).map(|(serial, _)| *serial).collect();
@@ -255,6 +277,7 @@ impl Worker {
             if entry.known {
                 self.shared.relayed.remove(&entry.sip_call_id);
             }
+            self.relays.over.extend(entry.messages);
             Metrics::sub(&self.shared.metrics.relays);
             return;
         }

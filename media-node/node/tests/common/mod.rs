@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Line {
     pub call: CallHandle,
     rtp: UdpSocket,
-    remote: Option<SocketAddr>,
+    pub remote: Option<SocketAddr>,
     /// The tone that is sent, Hz; 0: silence.
     pub tone_hz: f64,
     sent: u32,
@@ -352,6 +352,17 @@ impl Line {
             Some(guard) => guard.send(&self.rtp, remote, &packet),
             None => {
                 let _ = self.rtp.send_to(&packet, remote);
+            }
+        }
+    }
+
+    /// Sends an RTCP packet.
+    pub fn report(&mut self, report: &[u8]) {
+        let remote = self.remote.unwrap();
+        match &mut self.guard {
+            Some(guard) => guard.report(&self.rtp, remote, report),
+            None => {
+                let _ = self.rtp.send_to(report, SocketAddr::new(remote.ip(), remote.port() + 1));
             }
         }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hotline_rtp::dtls::{Association, DtlsRole, Fingerprint, Identity};
 use hotline_rtp::ice::{self, IceCredentials};
-use hotline_rtp::srtp::{Crypto, MasterKey, RTP_OVERHEAD, Srtp, SrtpKeys, Suite};
+use hotline_rtp::srtp::{Crypto, MasterKey, RTCP_OVERHEAD, RTP_OVERHEAD, Srtp, SrtpKeys, Suite};
 
 /// How a line is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +133,15 @@ impl Guard {
         let mut secret = [packet, &[0; RTP_OVERHEAD]].concat();
         let length = srtp.protect_rtp(&mut secret, packet.len()).unwrap();
         let _ = socket.send_to(&secret[..length], remote);
+    }
+
+    /// An RTCP packet, on the port of RTP where that is agreed.
+    pub fn report(&mut self, socket: &UdpSocket, remote: SocketAddr, report: &[u8]) {
+        let Some(srtp) = self.srtp.as_mut().filter(|_| !self.gone) else { return };
+        let mut secret = [report, &[0; RTCP_OVERHEAD]].concat();
+        let length = srtp.protect_rtcp(&mut secret, report.len()).unwrap();
+        let port = remote.port() + u16::from(self.kind != Kind::Browser);
+        let _ = socket.send_to(&secret[..length], SocketAddr::new(remote.ip(), port));
     }
 
     /// Takes a datagram; the length of the plain packet in it, where it is one.

@@ -426,7 +426,11 @@ impl<S: MediaSocket> Leg<S> {
     /// Sends an RTCP packet, protected where the leg is.
     pub fn send_rtcp(&mut self, to: SocketAddr, report: &[u8; MAX_REPORT_LEN], length: usize) {
         let Some(shield) = &mut self.shield else {
-            self.rtcp.send(Some(to), report.get(..length).unwrap_or_default());
+            let report = report.get(..length).unwrap_or_default();
+            if let Some(mirror) = &self.mirror {
+                mirror.report_went(to, report, false);
+            }
+            self.rtcp.send(Some(to), report);
             return;
         };
         let Shield { srtp: Some(srtp), web } = &mut **shield else {
@@ -439,14 +443,18 @@ impl<S: MediaSocket> Leg<S> {
             return;
         };
         let report = buffer.get(..length).unwrap_or_default();
-        match (web, self.latch.address()) {
-            (None, _) => {
-                self.rtcp.send(Some(to), report);
-            }
-            (Some(_), Some(peer)) => {
-                self.rtp.send(Some(peer), report);
-            }
-            (Some(_), None) => {}
+        let (to, muxed) = match (web, self.latch.address()) {
+            (None, _) => (to, false),
+            (Some(_), Some(peer)) => (peer, true),
+            (Some(_), None) => return,
+        };
+        if let Some(mirror) = &self.mirror {
+            mirror.report_went(to, report, muxed);
+        }
+        if muxed {
+            self.rtp.send(Some(to), report);
+        } else {
+            self.rtcp.send(Some(to), report);
         }
     }
 }

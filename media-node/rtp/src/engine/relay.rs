@@ -272,6 +272,9 @@ impl<S: MediaSocket> Shard<S> {
     pub fn rtcp(&mut self, slot: Slot, datagram: &[u8], from: SocketAddr, now: Micros) {
         let now_ntp = rtcp::ntp(self.config.wall_start_us + now);
         let Some(leg) = self.leg(slot) else { return };
+        if let Some(mirror) = &leg.mirror {
+            mirror.report_came(from, datagram, leg.is_web());
+        }
         let Some(shield) = &mut leg.shield else {
             leg.receive_rtcp(datagram, from, now, now_ntp);
             return;
