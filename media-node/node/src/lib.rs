@@ -20,6 +20,7 @@ mod http;
 mod lease;
 mod limits;
 mod mailbox;
+mod metadata;
 mod metrics;
 pub mod node;
 mod registrar;

@@ -37,7 +37,7 @@ use crate::tap::Taps;
 use crate::trace::Trace;
 use crate::uploads::{self, Uploads};
 use crate::worker::Worker;
-use crate::{clock, commands, fleet, http, lease, limits};
+use crate::{clock, commands, fleet, http, lease, limits, metadata};
 
 /// Media events that may wait for a worker.
 const MEDIA_EVENTS: usize = 16_384;
@@ -111,7 +111,8 @@ impl Node {
     ///
     /// # Errors
     /// What is missing or taken, with its remedy; nothing keeps running then.
-    pub async fn start(config: Config, source: Source) -> Result<Node, NodeError> {
+    pub async fn start(mut config: Config, source: Source) -> Result<Node, NodeError> {
+        metadata::resolve(&mut config).await.map_err(|e| NodeError::Setting(e.to_string()))?;
         std::fs::create_dir_all(&config.node.data_dir)
             .map_err(io_error(format!("node.data_dir: {} cannot be made", config.node.data_dir.display())))?;
         let node = node_id(&config)?;
@@ -272,6 +273,12 @@ impl Node {
         let mut comparable = config.clone();
         comparable.sip.trusted = self.shared.config.sip.trusted.clone();
         comparable.log = self.shared.config.log.clone();
+        if config.metadata.sip {
+            comparable.sip.advertise = self.shared.config.sip.advertise.clone();
+        }
+        if config.metadata.media {
+            comparable.media.advertise = self.shared.config.media.advertise;
+        }
         if comparable != self.shared.config {
             tracing::warn!("some changed settings take effect only after a restart");
         }

@@ -1,11 +1,13 @@
 //! Configuration: a TOML file, overridden by `HOTLINE_NODE_<SECTION>_<KEY>`, checked whole.
 
 mod codecs;
+mod metadata;
 mod read;
 mod streams;
 mod tap;
 mod trunk;
 
+pub use metadata::MetadataSection;
 pub use read::{ConfigErrors, EXAMPLE};
 pub use streams::{StreamLimits, StreamSettings, TlsFiles};
 pub use tap::{TapSection, TapTarget};
@@ -27,6 +29,8 @@ pub struct Config {
     pub sip: SipSection,
     /// `[media]`
     pub media: MediaSection,
+    /// Addresses that are asked for at the start.
+    pub metadata: MetadataSection,
     /// `[http]`
     pub http: HttpSection,
     /// `[cloud]`

@@ -26,7 +26,7 @@ fleet_key = ""                            # the same secret on all nodes: they r
 [sip]
 listen = ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"]
 realm = "hotline"
-# advertise = "203.0.113.7"               # needed when listening on 0.0.0.0
+# advertise = "203.0.113.7"               # needed when listening on 0.0.0.0; "metadata": asked of EC2 (IMDSv2)
 trusted = ["127.0.0.1/32"]                # may call without a digest
 register_auth = true                      # phones prove their account to register
 workers = 0                               # 0: by the number of cores
@@ -53,7 +53,7 @@ stream_idle_s = 900                       # a connection that says nothing for s
 
 [media]
 bind = "127.0.0.1"
-# advertise = "203.0.113.7"
+# advertise = "203.0.113.7"               # or "metadata"
 ports = "20000-39999"
 threads = 0
 spool_limit_mb = 10240
@@ -281,7 +281,7 @@ impl Reader<'_> {
     }
 
     /// A text that may be empty, parsed.
-    fn parsed<T: FromStr>(&mut self, section: &str, key: &str, remedy: &str) -> Option<T> {
+    pub(super) fn parsed<T: FromStr>(&mut self, section: &str, key: &str, remedy: &str) -> Option<T> {
         let text = self.text(section, key, "");
         if text.trim().is_empty() {
             return None;
@@ -394,8 +394,8 @@ impl Config {
             r.wrong("sip", "listen", "name at least one socket, such as udp:127.0.0.1:5060");
         }
         let streams = r.streams(&mut sockets);
-        let advertise = Some(r.text("sip", "advertise", "")).filter(|t| !t.is_empty());
-        if advertise.is_none() && sockets.iter().any(|s| s.address.ip().is_unspecified()) {
+        let (advertise, media_advertise, metadata) = r.advertised();
+        if advertise.is_none() && !metadata.sip && sockets.iter().any(|s| s.address.ip().is_unspecified()) {
             r.wrong("sip", "advertise", "listening on every address: name the address that peers reach the node at");
         }
         let mut trusted = Vec::new();
@@ -437,9 +437,7 @@ impl Config {
         let bind: std::net::IpAddr = r
             .parsed("media", "bind", "write an address such as 127.0.0.1")
             .unwrap_or(std::net::Ipv4Addr::LOCALHOST.into());
-        let media_advertise: Option<std::net::IpAddr> =
-            r.parsed("media", "advertise", "write an address such as 203.0.113.7");
-        if bind.is_unspecified() && media_advertise.is_none() {
+        if bind.is_unspecified() && media_advertise.is_none() && !metadata.media {
             r.wrong("media", "advertise", "binding to every address: name the address that peers send audio to");
         }
         let range = r.text("media", "ports", "20000-39999");
@@ -513,7 +511,7 @@ impl Config {
         }
 
         if r.errors.is_empty() {
-            Ok(Config { node, sip, media, http: HttpSection { listen }, cloud, trunk, capture, tap, log })
+            Ok(Config { node, sip, media, metadata, http: HttpSection { listen }, cloud, trunk, capture, tap, log })
         } else {
             Err(ConfigErrors(r.errors))
         }
