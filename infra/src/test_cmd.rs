@@ -80,7 +80,7 @@ fn unit(place: &Place, tally: &mut Tally) -> Result<()> {
     cargo_test(tally, cargo(place).args(["test", "--locked", "--no-fail-fast"]))
 }
 
-/// A node without a cloud: against real peers (a browser, linphone, Kamailio), and in bad networks.
+/// A node without a cloud: against real peers (a browser, linphone, Kamailio, SIPVicious), and in bad networks.
 fn interop(place: &Place, tally: &mut Tally) -> Result<()> {
     install(
         place,
@@ -88,6 +88,8 @@ fn interop(place: &Place, tally: &mut Tally) -> Result<()> {
             ("chromium", "chromium"),
             ("linphonec", "linphone-cli"),
             ("kamailio", "kamailio"),
+            ("svwar", "sipvicious"),
+            ("faketime", "faketime"),
             ("npm", "npm"),
             ("ip", "iproute2"),
         ],

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex};
 
@@ -29,6 +30,8 @@ pub enum Mail {
     Decided { contact: ContactId, seq: u32, result: Result<Decision, DecisionFailure> },
     /// A command of the functions.
     Command(Box<NodeCommand>),
+    /// A wrong digest was seen by another worker.
+    Guessed { user: String, source: IpAddr },
     /// An account was looked up.
     Account { request: RequestHandle, ha1: Option<Ha1> },
     /// Prompt objects came.

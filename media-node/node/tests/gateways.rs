@@ -140,7 +140,7 @@ fn react(event: Event, saw: &Mutex<Saw>) -> Vec<Command> {
                 false => vec![Command::Refuse { call, status: 486, headers: vec![] }],
             }
         }
-        Event::Authenticate { request, user, realm } => {
+        Event::Authenticate { request, user, realm, .. } => {
             vec![Command::Account { request, ha1: Some(Ha1::of(&user, &realm, "s3cret")) }]
         }
         Event::Registering { request, register } => {

@@ -34,7 +34,7 @@ fn main() -> std::io::Result<()> {
                     let command = match event {
                         Event::Incoming { call, .. } => Command::Answer { call, sdp: sdp.clone(), headers: Vec::new() },
                         Event::Reoffered { call, .. } => Command::AnswerReoffer { call, sdp: Some(sdp.clone()) },
-                        Event::Authenticate { request, user, realm } => {
+                        Event::Authenticate { request, user, realm, .. } => {
                             let ha1 = Some(Ha1::of(&user, &realm, &user));
                             Command::Account { request, ha1 }
                         }

@@ -9,7 +9,7 @@
 //! The endpoint is sans-IO. The shell feeds it packets and time and sends what it hands out.
 
 use bytes::Bytes;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// How a message travels.
@@ -114,6 +114,8 @@ pub enum Command {
     Hangup { call: CallHandle, status: Option<u16>, reason: Option<String> },
     /// The account behind [`Event::Authenticate`]; `None`: unknown user (answered alike).
     Account { request: RequestHandle, ha1: Option<Ha1> },
+    /// Another shard's [`Event::Guessed`]: it counts for the lock-out here too.
+    CountGuess { user: String, source: IpAddr },
     /// Answers a request that came as an event with a `request`.
     Reply { request: RequestHandle, status: u16, headers: Vec<Header> },
     /// Asks a peer by OPTIONS whether it is there; the answer is [`Event::Pong`]. The caller of the
@@ -165,8 +167,12 @@ pub enum Event {
     Referred { call: CallHandle, request: RequestHandle, refer_to: String },
     /// The dialog ended: BYE came, or a session timer or retransmission limit ran out.
     Ended { call: CallHandle, by_peer: bool, reason: Option<String> },
-    /// A request needs an account's hashes (the digest's user name is known, nothing is checked yet).
-    Authenticate { request: RequestHandle, user: String, realm: String },
+    /// A request needs an account's hashes (the digest's user name and the sender's address are known,
+    /// nothing is checked yet).
+    Authenticate { request: RequestHandle, user: String, realm: String, source: IpAddr },
+    /// A digest was wrong: whoever runs several shards tells the others ([`Command::CountGuess`]), so
+    /// that a guesser has no more tries than one shard allows.
+    Guessed { user: String, source: IpAddr },
     /// A verified REGISTER; reply with 200 and the `Contact`s, or a refusal.
     Registering { request: RequestHandle, register: Box<Register> },
     /// The state of our own registration: seconds granted, or the status that refused it.

@@ -1,4 +1,4 @@
-//! Real peers: a browser with JsSIP, linphone, Kamailio.
+//! Real peers: a browser with JsSIP, linphone, Kamailio; and SIPVicious, which is nobody's friend.
 //!
 //! The peers are Debian's packages; JsSIP comes from npm. `hotline test --only interop` installs them.
 
@@ -7,6 +7,7 @@ mod bundle;
 pub mod kamailio;
 pub mod linphone;
 mod page;
+pub mod sipvicious;
 pub mod sound;
 
 use anyhow::{Result, bail};

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 type Scenario = (&'static str, fn() -> Result<()>);
 
-const SCENARIOS: [Scenario; 7] = [
+const SCENARIOS: [Scenario; 10] = [
     ("a_browser_registers_over_wss_and_ws_and_is_gone_with_its_page", scenarios::browser::registers),
     ("a_browser_calls_a_menu_and_presses_keys", scenarios::browser::calls_a_menu),
     ("a_browser_is_called_holds_and_is_reloaded", scenarios::browser::is_called),
@@ -18,6 +18,9 @@ const SCENARIOS: [Scenario; 7] = [
     ("linphone_over_tcp", scenarios::linphone::tcp),
     ("linphone_over_tls", scenarios::linphone::tls),
     ("calls_through_a_record_routing_proxy", scenarios::proxy::both_ways),
+    ("scanners_learn_neither_product_nor_users", scenarios::scanners::learn_nothing),
+    ("a_guesser_is_locked_out_and_nobody_else", scenarios::scanners::guesses_in_vain),
+    ("a_clock_that_jumps_ends_no_call_and_forgets_no_phone", scenarios::clock::jumps),
 ];
 
 fn main() -> ExitCode {

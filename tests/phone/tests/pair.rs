@@ -223,7 +223,7 @@ fn registrar() -> SocketAddr {
                         socket.send_to(&bytes, path.remote).unwrap();
                         continue;
                     }
-                    Output::Event(Event::Authenticate { request, user, realm }) => {
+                    Output::Event(Event::Authenticate { request, user, realm, .. }) => {
                         let ha1 = (user == "kim").then(|| Ha1::of("kim", &realm, "secret"));
                         Command::Account { request, ha1 }
                     }

@@ -74,7 +74,8 @@ impl Registrar {
                 continue;
             }
             let owner = one.owner.map(|(tenant, agent)| Owner { tenant, agent });
-            owners.extend(owner.map(|owner| (owner, one.expires)));
+            // Not what was written: the clock may have been wrong then.
+            owners.extend(owner.map(|owner| (owner, wall.plus_ms(left_ms))));
             let user = users.entry(one.user).or_default();
             user.owner = owner;
             user.bindings.push(Binding {
@@ -120,8 +121,17 @@ mod tests {
         assert_eq!(fresh.find(t0, "fang").unwrap().uri, "sip:fang@10.0.0.1");
         assert!(fresh.find(t0 + Duration::from_secs(400), "fang").is_none());
 
+        // Written while the clock was ten years ahead, it is good for the longest registration.
+        let text = {
+            old.register(t0, &register(&[("sip:fang@10.0.0.1", 600)], 2), Some(owner()));
+            old.changed(t0, w0.plus_ms(315_360_000_000)).unwrap()
+        };
+        let again = Registrar::new(3_600);
+        assert_eq!(again.restore(&text, &locals, t0, w0).unwrap(), [(owner(), w0.plus_ms(3_600_000))]);
+        assert!(again.find(t0 + Duration::from_secs(3_601), "fang").is_none());
+
         let late = Registrar::new(3_600);
-        assert!(late.restore(&text, &locals, t0, w0.plus_ms(600_000)).unwrap().is_empty());
+        assert!(late.restore(&text, &locals, t0, w0.plus_ms(400_000_000_000)).unwrap().is_empty());
         assert!(late.restore(&text, &[], t0, w0).unwrap().is_empty(), "its socket is gone");
         assert!(late.restore("[{", &locals, t0, w0).is_err());
         assert_eq!(late.users(), 0);

@@ -64,6 +64,9 @@ impl Entry {
 impl Worker {
     /// An INVITE: makes a session of it, or refuses it.
     pub(super) fn incoming(&mut self, call: CallHandle, invite: &Invite) {
+        if let Some(user) = &invite.user {
+            self.shared.accounts.proved(user, invite.path.remote.ip().to_canonical());
+        }
         if let Some(token) = header(invite, RING_HEADER).filter(|token| !self.shared.is_own(token)) {
             self.incoming_ring(call, invite, token);
             return;

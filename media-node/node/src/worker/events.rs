@@ -1,5 +1,6 @@
 //! What the SIP endpoint reports: to the sessions, the registrar and the directory.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use hotline_sip::api::{CallHandle, Command, Event, Register, RequestHandle};
@@ -16,7 +17,8 @@ impl Worker {
     pub(super) fn sip_event(&mut self, event: Event) {
         match event {
             Event::Incoming { call, invite } => self.incoming(call, &invite),
-            Event::Authenticate { request, user, .. } => self.authenticate(request, user),
+            Event::Authenticate { request, user, source, .. } => self.authenticate(request, user, source),
+            Event::Guessed { user, source } => self.tell_guess(&user, source),
             Event::Registering { request, register } => self.register(request, &register),
             Event::Pinged { .. } => {}
             Event::Pong { call, status } => self.gateway_answered(call, status),
@@ -49,20 +51,29 @@ impl Worker {
         }
     }
 
+    /// A wrong digest counts at every worker: whose Call-IDs go where is for the guesser to choose.
+    fn tell_guess(&self, user: &str, source: IpAddr) {
+        for (index, mailbox) in self.shared.mailboxes.iter().enumerate() {
+            if index != self.index {
+                mailbox.post(Mail::Guessed { user: user.into(), source });
+            }
+        }
+    }
+
     /// Looks up the account behind a digest.
-    fn authenticate(&mut self, request: RequestHandle, user: String) {
+    fn authenticate(&mut self, request: RequestHandle, user: String, source: IpAddr) {
         let Decider::Remote(decisions) = &self.shared.decider else {
             self.command(Command::Account { request, ha1: None });
             return;
         };
-        if let Some(account) = self.shared.accounts.fresh(Instant::now(), &user) {
+        if let Some(account) = self.shared.accounts.fresh(Instant::now(), &user, source) {
             let ha1 = account.map(|a| a.ha1);
             self.command(Command::Account { request, ha1 });
             return;
         }
         let (decisions, shared, index) = (decisions.clone(), self.shared.clone(), self.index);
         self.shared.runtime.spawn(async move {
-            let account = shared.accounts.look_up(decisions.as_ref(), &user).await;
+            let account = shared.accounts.look_up(decisions.as_ref(), &user, source).await;
             let ha1 = account.map(|a| a.ha1);
             if let Some(mailbox) = shared.mailboxes.get(index) {
                 mailbox.post(Mail::Account { request, ha1 });
@@ -73,6 +84,7 @@ impl Worker {
     /// A verified REGISTER.
     fn register(&mut self, request: RequestHandle, register: &Register) {
         let shared = self.shared.clone();
+        shared.accounts.proved(&register.user, register.path.remote.ip().to_canonical());
         let owner = shared.accounts.owner(&register.user);
         let result = shared.registrar.register(Instant::now(), register, owner);
         let header = |name: &str, value: String| (name.to_string(), value);
@@ -112,6 +124,6 @@ fn call_of(event: &Event) -> Option<CallHandle> {
         | Event::Ended { call, .. }
         | Event::Registration { call, .. } => Some(*call),
         Event::Pong { call, .. } => Some(*call),
-        Event::Authenticate { .. } | Event::Registering { .. } | Event::Pinged { .. } => None,
+        Event::Authenticate { .. } | Event::Guessed { .. } | Event::Registering { .. } | Event::Pinged { .. } => None,
     }
 }

@@ -256,6 +256,9 @@ impl Worker {
                     self.command_without_call(*command);
                 }
             }
+            Mail::Guessed { user, source } => {
+                self.command(hotline_sip::api::Command::CountGuess { user, source });
+            }
             Mail::Account { request, ha1 } => {
                 self.command(hotline_sip::api::Command::Account { request, ha1 });
             }

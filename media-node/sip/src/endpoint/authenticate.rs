@@ -65,7 +65,7 @@ impl Endpoint {
         }
         let (user, realm) = (response.user.clone(), response.realm.clone());
         let request = self.await_reply(now, id, Waiting::Digest { path, response: Box::new(response), count });
-        self.event(Event::Authenticate { request, user, realm });
+        self.event(Event::Authenticate { request, user, realm, source });
     }
 
     /// Notes that the layer above owes an answer, and until when.
@@ -136,6 +136,7 @@ impl Endpoint {
         if !right || !fresh {
             if !right {
                 self.guard.failed(now, &response.user, source);
+                self.event(Event::Guessed { user: response.user.clone(), source });
             }
             let headers = self.challenges(now, path, &agent, right);
             self.reply_simply(now, id, 401, &headers);

@@ -109,6 +109,10 @@ impl Endpoint {
                 self.hang_up(now, call, status, reason)
             }
             Command::Account { request, ha1 } => self.account(now, request, ha1),
+            Command::CountGuess { user, source } => {
+                self.guard.failed(now, &user, source);
+                Ok(())
+            }
             Command::Reply { request, status, headers } => {
                 check_headers(&headers, true)?;
                 check_status(status, 200)?;

@@ -16,7 +16,7 @@ fn with_digest(name: &'static str, config: &mut EndpointConfig) {
 /// Bob is a registrar that knows one account.
 fn registrar(who: &'static str, event: &Event) -> Vec<Command> {
     match (who, event) {
-        ("bob", Event::Authenticate { request, user, realm }) => {
+        ("bob", Event::Authenticate { request, user, realm, .. }) => {
             let ha1 = (user == "alice").then(|| Ha1::of("alice", realm, "wonder"));
             vec![Command::Account { request: *request, ha1 }]
         }
@@ -84,6 +84,28 @@ fn wrong_passwords_and_unknown_users_look_alike_and_lock_out() {
     assert_eq!(known_sizes, unknown_sizes);
     let refused = |status: u16| format!("alice: Registration Err({status})");
     assert_eq!(known, [refused(401), refused(401), refused(401), refused(403), refused(403)]);
+}
+
+#[test]
+fn guesses_at_another_shard_count() {
+    let mut net = Net::new(|name, config| {
+        with_digest(name, config);
+        config.limits.auth_failures = 3;
+    });
+    net.handler = Box::new(registrar);
+    let command = register(&net, "alice", "guess", 60);
+    net.command("alice", command);
+    net.run(1_000);
+    assert!(net.events.contains(&"bob: Guessed alice".to_owned()), "{:?}", net.events);
+    // Two more, that another shard saw; then the right password comes too late, and for this address only.
+    let source = net.path("alice", "bob").local.ip();
+    for _ in 0..2 {
+        net.command("bob", Command::CountGuess { user: "alice".into(), source });
+    }
+    let command = register(&net, "alice", "wonder", 60);
+    net.command("alice", command);
+    net.run(1_000);
+    assert_eq!(net.events.last().unwrap(), "alice: Registration Err(403)");
 }
 
 #[test]

@@ -274,5 +274,6 @@ fn describe(event: &Event) -> String {
         Event::Registration { result, .. } => format!("Registration {result:?}"),
         Event::Pong { status, .. } => format!("Pong {status}"),
         Event::Pinged { .. } => "Pinged".into(),
+        Event::Guessed { user, .. } => format!("Guessed {user}"),
     }
 }

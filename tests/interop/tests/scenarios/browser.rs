@@ -52,6 +52,7 @@ pub fn calls_a_menu() -> Result<()> {
 
 pub fn is_called() -> Result<()> {
     let patience = Duration::from_secs(15);
+    // With several workers the INVITE after the reload begins at any of them.
     let node = RunningNode::start("node-called", "45450-45499", &rules("fang"))?;
     let browser = Browser::start("called")?;
     browser.register(&url(&node, Transport::Wss)?, "fang")?;

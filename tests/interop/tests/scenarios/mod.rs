@@ -1,9 +1,11 @@
 //! What is tried.
 
 pub mod browser;
+pub mod clock;
 pub mod linphone;
 pub mod node;
 pub mod proxy;
+pub mod scanners;
 
 use anyhow::Result;
 use hotline_phone::{Microphone, Phone, PhoneConfig, tone_share};

@@ -1,4 +1,4 @@
-//! A media node in this process, by a decision file.
+//! A media node in this process.
 
 use anyhow::{Context, Result, bail};
 use hotline_sip::api::Transport;
@@ -23,6 +23,13 @@ pub struct RunningNode {
 impl RunningNode {
     /// Starts it with these rules, on free ports of the loopback; nobody needs an account.
     pub fn start(name: &str, rtp_ports: &str, rules: &str) -> Result<Self> {
+        let file = DecisionFile::read(rules, std::path::Path::new(".")).map_err(|e| anyhow::anyhow!("{e:?}"))?;
+        let open = [("SIP_REGISTER_AUTH", "false"), ("SIP_WS_AUTH", "false"), ("SIP_WORKERS", "4")];
+        Self::start_with(name, rtp_ports, Source::File { file, path: None }, &open)
+    }
+
+    /// With these settings, as the environment has them.
+    pub fn start_with(name: &str, rtp_ports: &str, source: Source, more: &[(&str, &str)]) -> Result<Self> {
         let folder = Folder::new(name)?;
         let key = rcgen::KeyPair::generate()?;
         let names = vec!["127.0.0.1".to_string(), "localhost".to_string()];
@@ -38,19 +45,16 @@ impl RunningNode {
             ("SIP_WSS_LISTEN", any.clone()),
             ("SIP_TLS_CERT", cert.display().to_string()),
             ("SIP_TLS_KEY", key_file.display().to_string()),
-            ("SIP_REGISTER_AUTH", "false".into()),
-            ("SIP_WS_AUTH", "false".into()),
-            ("SIP_WORKERS", "1".into()),
             ("HTTP_LISTEN", any),
             ("MEDIA_PORTS", rtp_ports.into()),
             ("NODE_DATA_DIR", folder.path().join("data").display().to_string()),
         ];
+        let more = more.iter().map(|(key, value)| (*key, value.to_string()));
         let settings: BTreeMap<String, String> =
-            settings.into_iter().map(|(key, value)| (format!("HOTLINE_NODE_{key}"), value)).collect();
+            settings.into_iter().chain(more).map(|(key, value)| (format!("HOTLINE_NODE_{key}"), value)).collect();
         let config = Config::read("", &settings).map_err(|e| anyhow::anyhow!("{e}"))?;
-        let file = DecisionFile::read(rules, std::path::Path::new(".")).map_err(|e| anyhow::anyhow!("{e:?}"))?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let node = runtime.block_on(Node::start(config, Source::File { file, path: None }))?;
+        let node = runtime.block_on(Node::start(config, source))?;
         Ok(Self { runtime, node: Some(node), folder })
     }
 
