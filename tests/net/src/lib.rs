@@ -1,10 +1,12 @@
 //! Bad networks on one machine: two network namespaces, and between them a wire that loses, delays,
-//! repeats and reorders packets as a seed says; or several around a hub, that can be cut off ([`Star`]).
+//! repeats and reorders packets as a seed says; or several around a hub, that can be cut off ([`Star`]). And a disk
+//! that can be full ([`Disk`]).
 //!
 //! The wire does in a thread what `tc netem` does in kernels that have it; so the same weather comes
 //! everywhere, from the same seed. It needs root (`CAP_SYS_ADMIN`, `CAP_NET_ADMIN`, `CAP_NET_RAW`) and
 //! the `ip` program (Debian package `iproute2`). Everything is gone with the process.
 
+mod disk;
 mod place;
 mod star;
 mod wire;
@@ -14,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
 
+pub use disk::Disk;
 pub use place::Place;
 pub use star::Star;
 pub use wire::{Counts, Weather};

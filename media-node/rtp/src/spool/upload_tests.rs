@@ -216,6 +216,31 @@ fn storage_that_is_away_is_tried_again_later_and_loses_nothing() {
 }
 
 #[test]
+fn ten_minutes_of_a_call_while_storage_is_away_are_all_there_in_the_end() {
+    let scratch = Scratch::new();
+    let mut live = Live::start(&scratch);
+    let mut uploader = Uploader::new(live.spool.clone(), CONFIG);
+    let mut tried = 0;
+    for second in 0..600 {
+        live.speak(50, 0);
+        while let Some(work) = uploader.next_work(second * 1_000) {
+            tried += 1;
+            uploader.work_done(work.id, Err("no route to host".into()), second * 1_000);
+        }
+    }
+    // Every four seconds at most, not with every chunk that is there.
+    assert!((100..=200).contains(&tried), "{tried} tries");
+    live.end();
+    let mut store = Store::default();
+    while let Some(work) = uploader.next_work(604_000) {
+        store.objects.insert(work.key, work.body);
+        uploader.work_done(work.id, Ok(()), 604_000);
+    }
+    assert_eq!(store.audio(), expected(0..30_000));
+    assert_eq!(leftovers(&scratch.0), 0, "and the disk is empty again");
+}
+
+#[test]
 fn gaps_and_masks_are_told_and_holes_are_silence() {
     let scratch = Scratch::new();
     let mut live = Live::start(&scratch);
