@@ -83,7 +83,7 @@ fn attends(workers: usize, name: &str, ports: &str) {
         })
         .collect();
     assert_eq!(asked, [(offer(1), "lee".to_string())]);
-    let script = vec![Verb::Transfer { target: "lee".into(), ring_timeout_ms: 10_000, record: None }];
+    let script = vec![Verb::Transfer { target: "lee".into(), ring_timeout_ms: 10_000, record: None, keys: None }];
     node.command(node.contact(0), NodeAction::Script { label: "9:transfer".into(), script });
     until("the agent is out of both", &mut agent, |agent| agent.lines.iter().all(|line| line.ended));
     assert!(agent.statuses.ends_with(&[100, 200]), "{:?}", agent.statuses);

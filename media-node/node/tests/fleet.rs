@@ -14,7 +14,7 @@ const STRICT: (&str, &str) = ("HOTLINE_NODE_SIP_TRUSTED", "10.99.99.99/32");
 
 fn failure(member: &Member, n: u128) -> (OfferFailure, Option<u16>) {
     member.told("the failed offer", |event| match event {
-        CallEvent::OfferFailed { offer: o, reason, sip_status } if *o == offer(n) => Some((*reason, *sip_status)),
+        CallEvent::OfferFailed { offer: o, reason, sip_status, .. } if *o == offer(n) => Some((*reason, *sip_status)),
         _ => None,
     })
 }
@@ -61,7 +61,7 @@ fn a_phone_at_another_node_is_rung_and_both_talk() {
     wait("both voices once more", || hears(&agent, 440));
     far.block_on(agent.hangup()).unwrap();
     let cause = near.told("the agent's end", |e| match e {
-        CallEvent::AgentLegEnded { cause, offer: o } if *o == offer(3) => Some(*cause),
+        CallEvent::AgentLegEnded { cause, offer: o, .. } if *o == offer(3) => Some(*cause),
         _ => None,
     });
     assert_eq!(cause, EndCause::HungUp);

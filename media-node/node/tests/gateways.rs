@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use hotline_sip::api::{Command, Event, Ha1, Invite, Output, Path, Transport};
 use hotline_sip::{Endpoint, EndpointConfig, Trust};
+use hotline_wire::diverted::DiversionReason;
 use hotline_wire::legs::DialFailure;
-use hotline_wire::node::CallEvent;
+use hotline_wire::node::{CallEvent, NodeAction, Verb};
 
 /// What a gateway of a test does, and what it saw.
 #[derive(Default)]
@@ -25,6 +26,12 @@ struct Saw {
     /// INVITEs ring and are not refused.
     rings: bool,
     ended: usize,
+    /// INVITEs are refused so instead of with 486, one each: the status and its Reason.
+    refuses: Vec<(u16, &'static str)>,
+    /// Calls that are placed go on when they are answered.
+    stays: bool,
+    /// Headers of the calls that are placed.
+    place_headers: Vec<(String, String)>,
     /// Calls to be placed: the number, and by whom.
     places: Vec<(String, String)>,
 }
@@ -89,7 +96,10 @@ fn serve(
             let path = Path { transport: Transport::Udp, local, remote, connection: 0 };
             endpoint.handle_packet(Instant::now(), path, &buffer[..length]);
         }
-        let places = std::mem::take(&mut saw.lock().unwrap().places);
+        let (places, headers) = {
+            let mut saw = saw.lock().unwrap();
+            (std::mem::take(&mut saw.places), saw.place_headers.clone())
+        };
         for (number, from) in places {
             let node = node.unwrap();
             let call = endpoint.fresh_call();
@@ -100,7 +110,7 @@ fn serve(
                 from: format!("<sip:{from}@{local}>"),
                 to: format!("<sip:{number}@{node}>"),
                 sdp: Some(sdp()),
-                headers: vec![],
+                headers: headers.clone(),
                 credentials: None,
             };
             endpoint.handle_command(Instant::now(), command).unwrap();
@@ -135,9 +145,12 @@ fn react(event: Event, saw: &Mutex<Saw>) -> Vec<Command> {
     match event {
         Event::Incoming { call, invite } => {
             saw.invites.push(*invite);
-            match saw.rings {
-                true => vec![Command::Progress { call, status: 180, sdp: None }],
-                false => vec![Command::Refuse { call, status: 486, headers: vec![] }],
+            match (saw.rings, saw.refuses.pop()) {
+                (true, _) => vec![Command::Progress { call, status: 180, sdp: None }],
+                (false, Some((status, reason))) => {
+                    vec![Command::Refuse { call, status, headers: vec![("Reason".into(), reason.into())] }]
+                }
+                (false, None) => vec![Command::Refuse { call, status: 486, headers: vec![] }],
             }
         }
         Event::Authenticate { request, user, realm, .. } => {
@@ -156,7 +169,8 @@ fn react(event: Event, saw: &Mutex<Saw>) -> Vec<Command> {
             saw.ended += 1;
             vec![]
         }
-        Event::Answered { call, .. } => vec![Command::Hangup { call, status: None, reason: None }],
+        Event::Answered { .. } if saw.stays => vec![],
+        Event::Answered { call, .. } => vec![Command::Hangup { call, status: None, reasons: vec![] }],
         _ => vec![],
     }
 }
@@ -214,7 +228,7 @@ fn a_carrier_gets_its_registration_and_its_form_of_numbers() {
     let text = format!(
         "[trunk]\nallow = [\"+86\"]\npremium = [\"+86168\"]\n[[trunk.gateway]]\nname = \"carrier\"\nhost = \"127.0.0.1\"\n\
          port = {}\nuser = \"me\"\nregister = true\nregister_s = 60\nnumbers = \"national\"\ncountry = \"86\"\n\
-         prepend = \"9\"\nidentity = \"asserted\"\nin_strip = \"77\"\naccept_calls = true\ncodecs = [\"PCMA\"]\n",
+         prepend = \"9\"\nidentity = \"asserted\"\nin_strip = \"77\"\naccept_calls = true\ndiversion = true\nhistory_info = true\ncodecs = [\"PCMA\"]\n",
         carrier.address.port()
     );
     let env = [("HOTLINE_NODE_TRUNK_PASSWORD_CARRIER", "s3cret"), ("HOTLINE_NODE_SIP_TRUSTED", "192.0.2.1/32")];
@@ -246,16 +260,71 @@ fn a_carrier_gets_its_registration_and_its_form_of_numbers() {
     // A call from there needs no digest; its number loses what the carrier puts before it.
     let place = ("7702012345678".to_string(), "01012345678".to_string());
     let gateway = Gateway::start(Some(node.running.sip), false);
-    gateway.saw.lock().unwrap().places.push(place);
+    let history = "<sip:01099990000@x>;index=1, <sip:7702088880000@x;cause=486>;index=1.1;mp=1, \
+                   <sip:7702012345678@x;cause=408>;index=1.1.1;mp=1.1";
+    {
+        let mut saw = gateway.saw.lock().unwrap();
+        saw.place_headers.push(("History-Info".into(), history.into()));
+        saw.places.push(place);
+        saw.stays = true;
+    }
     let (did, from) = node.told("the call", |event| match event {
         CallEvent::Arrived { did, from, .. } => Some((did.clone(), from.expose().clone())),
         _ => None,
     });
     assert_eq!((did.as_str(), from.as_str()), ("+862012345678", "+861012345678"));
+    let diverted = node.told("who sent it on", |event| match event {
+        CallEvent::Arrived { diverted, .. } => diverted.clone(),
+        _ => None,
+    });
+    assert_eq!((diverted.first.expose().as_str(), diverted.last.expose().as_str()), ("+861099990000", "+862088880000"));
+    assert_eq!((diverted.reason, diverted.times), (DiversionReason::NoAnswer, 2));
+
+    // Sent on to outside, it is told whose call it was.
+    let target = "+8613800138000".to_string();
+    let transfer = Verb::Transfer { target, ring_timeout_ms: 5_000, record: None, keys: None };
+    let arrived = node.contact(0);
+    node.command(arrived, NodeAction::Script { label: "1:on".into(), script: vec![transfer] });
+    wait("the transfer", || carrier.invites() == 3);
+    let invite = carrier.invite(2);
+    let header = |name: &str| invite.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
+    assert_eq!(header("Diversion"), Some("<sip:02012345678@hotline>;reason=unconditional"));
+    let (own, port) = ("<sip:02012345678@hotline>;index=1", carrier.address.port());
+    let history = format!("{own}, <sip:913800138000@127.0.0.1:{port};cause=302>;index=1.1;mp=1");
+    assert_eq!(header("History-Info"), Some(history.as_str()));
 
     // The node leaves: the carrier shall send nothing more.
     node.block_on(node.running.node().drain(Duration::from_millis(1), async {}));
     wait("the goodbye", || carrier.saw.lock().unwrap().registered.last().is_some_and(|c| c[0].1 == 0));
+}
+
+#[test]
+fn the_cause_of_a_refusal_decides_whether_the_next_gateway_is_tried() {
+    let (first, second) = (Gateway::start(None, false), Gateway::start(None, false));
+    let table = |name: &str, gateway: &Gateway, priority: u8| {
+        let port = gateway.address.port();
+        format!(
+            "[[trunk.gateway]]\nname = \"{name}\"\nhost = \"127.0.0.1\"\nport = {port}\npriority = {priority}\noptions_s = 0\n"
+        )
+    };
+    let text = format!("[trunk]\nallow = [\"+86\"]\n{}{}", table("one", &first, 1), table("two", &second, 2));
+    let mut node = Member::start_with(&text, "causes", "48150-48199", &[]);
+    // The network behind the gateway knows: nobody else could do better.
+    first.saw.lock().unwrap().refuses.push((503, "Q.850;cause=1;text=\"unallocated\""));
+    assert_eq!(call(&mut node, 1, "+8613800138000"), (DialFailure::NoSuchNumber, Some(503)));
+    first.saw.lock().unwrap().refuses.push((503, "SIP;cause=503, Q.850;cause=17"));
+    assert_eq!(call(&mut node, 2, "+8613800138000"), (DialFailure::Busy, Some(503)));
+    assert_eq!((first.invites(), second.invites()), (2, 0));
+    let said = node.told("the reasons", |event| match event {
+        CallEvent::PartyFailed { reasons, reason: DialFailure::Busy, .. } => Some(reasons.clone()),
+        _ => None,
+    });
+    assert_eq!(said.iter().map(|reason| reason.cause).collect::<Vec<_>>(), [503, 17]);
+    // No circuit on this way: the next one is tried, although the status would not say so.
+    first.saw.lock().unwrap().refuses.push((480, "Q.850;cause=34"));
+    assert_eq!(call(&mut node, 3, "+8613800138000"), BUSY);
+    assert_eq!((first.invites(), second.invites()), (3, 1));
+    assert_eq!(node.running.metric("gateway_failovers"), 1);
 }
 
 #[test]

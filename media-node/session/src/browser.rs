@@ -8,6 +8,7 @@ use hotline_wire::node::{EndCause, OfferFailure};
 use std::time::Instant;
 
 use crate::partners::State;
+use crate::reason;
 use crate::sdp;
 use crate::session::{CallerState, Session};
 use crate::types::{LegNo, Note, Now, Refusal};
@@ -57,11 +58,11 @@ impl Session {
         let Some(partner) = self.partner(leg) else { return };
         partner.away = None;
         let joined = partner.state == State::Joined;
-        self.hang_up(leg);
+        self.hang_up(leg, reason::lost());
         if joined {
-            self.parted(leg, EndCause::Lost);
+            self.parted(leg, EndCause::Lost, vec![]);
         } else {
-            self.not_taken(leg, OfferFailure::Unreachable, None);
+            self.not_taken(leg, OfferFailure::Unreachable, None, vec![]);
         }
     }
 
@@ -131,7 +132,7 @@ impl Session {
             partner.held = held;
         }
         self.sip(Command::Answer { call: new, sdp: answer, headers: Vec::new() });
-        self.sip(Command::Hangup { call: old, status: None, reason: None });
+        self.sip(Command::Hangup { call: old, status: None, reasons: reason::elsewhere() });
         if let Some(secure) = secure {
             self.media(secure);
         }

@@ -5,8 +5,10 @@ use hotline_base::OfferId;
 use hotline_rtp::api::{MediaCommand, MediaLegId};
 use hotline_sip::api::Command;
 use hotline_wire::node::{CallEvent, EndCause, OfferFailure};
+use hotline_wire::reason::Reason;
 
 use crate::partners::{Partner, Purpose, State};
+use crate::reason;
 use crate::sdp::{self, Description};
 use crate::session::{CallerState, Session};
 use crate::types::{LegNo, Note};
@@ -19,8 +21,8 @@ impl Session {
             return;
         }
         let Some(caller) = self.caller.media else {
-            self.hang_up(leg);
-            self.not_taken(leg, OfferFailure::Unreachable, None);
+            self.hang_up(leg, reason::ours(EndCause::Failed));
+            self.not_taken(leg, OfferFailure::Unreachable, None, vec![]);
             return;
         };
         let others_talk = self.is_joined();
@@ -42,11 +44,14 @@ impl Session {
         self.note(Note::Joined(leg));
         let record = match &purpose {
             Purpose::Agent(agent) => agent.record,
-            Purpose::Transfer { record } => *record,
+            Purpose::Transfer { record, .. } => *record,
             Purpose::Party => None,
         };
         if let Some(recording) = record {
             self.record_conversation(recording);
+        }
+        if let Purpose::Transfer { keys: Some(keys), .. } = &purpose {
+            self.send_keys(leg, keys);
         }
         if let Purpose::Agent(agent) = purpose {
             self.drop_script();
@@ -63,6 +68,7 @@ impl Session {
             self.know_leg(media.id);
         }
         let partner = self.partners.remove(index);
+        self.sending.retain(|sending| sending.leg != leg);
         let took_part = partner.state == State::Joined || partner.early;
         if took_part {
             self.unheard(leg);
@@ -84,17 +90,17 @@ impl Session {
     }
 
     /// A joined partner is over.
-    pub(crate) fn parted(&mut self, leg: LegNo, cause: EndCause) {
+    pub(crate) fn parted(&mut self, leg: LegNo, cause: EndCause, reasons: Vec<Reason>) {
         let Some(partner) = self.remove(leg) else {
             return;
         };
         self.note(Note::Parted(leg, cause));
         match partner.offer() {
             Some(offer) => {
-                self.ask(CallEvent::AgentLegEnded { offer, cause });
+                self.ask(CallEvent::AgentLegEnded { offer, cause, reasons });
                 self.mission_agent_left();
             }
-            None => self.transfer_ended(leg, true),
+            None => self.transfer_ended(leg, true, reasons),
         }
     }
 
@@ -105,8 +111,8 @@ impl Session {
         };
         let found = self.partners.iter().find(silent);
         if let Some(leg) = found.map(|p| p.leg) {
-            self.hang_up(leg);
-            self.parted(leg, EndCause::Lost);
+            self.hang_up(leg, reason::lost());
+            self.parted(leg, EndCause::Lost, vec![]);
         }
     }
 
@@ -122,8 +128,8 @@ impl Session {
     fn release_leg(&mut self, leg: LegNo, cause: EndCause) {
         // Whoever asked for a transfer learns that it was made.
         self.tell_referrer(leg, 200);
-        self.hang_up(leg);
-        self.parted(leg, cause);
+        self.hang_up(leg, reason::normal());
+        self.parted(leg, cause, vec![]);
     }
 
     /// Parts whoever is joined, because a new script takes the caller.
@@ -136,18 +142,18 @@ impl Session {
 
     /// Ends a transfer whose script was replaced.
     pub(crate) fn hang_up_partner(&mut self, leg: LegNo, cause: EndCause) {
-        self.hang_up(leg);
+        self.hang_up(leg, reason::normal());
         if self.remove(leg).is_some() {
             self.note(Note::Parted(leg, cause));
         }
     }
 
-    /// The caller is gone: nobody else stays.
-    pub(crate) fn drop_partners(&mut self) {
+    /// The caller is gone: nobody else stays, for the same reasons.
+    pub(crate) fn drop_partners(&mut self, reasons: &[hotline_sip::Reason]) {
         self.forget_audio();
         let legs: Vec<LegNo> = self.partners.iter().map(|p| p.leg).collect();
         for leg in legs {
-            self.hang_up(leg);
+            self.hang_up(leg, reasons.to_vec());
             self.remove(leg);
         }
     }
@@ -190,6 +196,7 @@ impl Session {
             return;
         };
         partner.codec = codec;
+        partner.events = description.event(codec).is_some();
         let (security, agreed) = partner.protection.answer(&description, &media.secret, fingerprint);
         let secure = partner.protection.command(media.id, agreed);
         let answer = sdp::answer(&sdp::Local { rtp, session, version, security }, &description, codec);

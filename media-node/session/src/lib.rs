@@ -9,10 +9,12 @@ mod arrange;
 mod asks;
 mod browser;
 mod joined;
+mod keys;
 mod mission;
 mod partners;
 mod protection;
 mod quality;
+mod reason;
 mod recordings;
 mod refer;
 mod relay;
@@ -23,6 +25,7 @@ mod sounds;
 mod types;
 
 pub use protection::{LegSecret, OfferedSecurity, SrtpPolicy};
+pub use reason::{Verdict, verdict};
 pub use relay::{Relay, RelayArrival, RelayOutput};
 pub use session::Session;
 pub use types::{

@@ -4,9 +4,11 @@
 
 use hotline_wire::legs::DialFailure;
 use hotline_wire::node::{CallEvent, EndCause, OfferFailure, Prompt};
+use hotline_wire::reason::{Reason, q850_cause};
 use std::sync::Arc;
 
 use crate::partners::{Purpose, State};
+use crate::reason::{self, verdict};
 use crate::sdp::Description;
 use crate::session::{CallerState, Session};
 use crate::types::{DialError, LegNo, Mission, Note, Now, Outbound, SessionConfig, Target};
@@ -111,6 +113,7 @@ impl Session {
         self.caller.description = Some(description);
         self.caller.protection = partner.protection;
         self.caller.away = partner.away;
+        self.caller.takes_info = partner.takes_info;
         self.caller.sdp_version = partner.sdp_version;
         self.caller.state = CallerState::Answered;
         self.note(Note::Answered);
@@ -147,26 +150,26 @@ impl Session {
             DialError::Forbidden(_) => DialFailure::Forbidden,
             DialError::NoRoute(_) | DialError::Exhausted(_) => DialFailure::Unreachable,
         };
-        self.party_failed(reason, None);
+        self.party_failed(reason, None, vec![]);
     }
 
     /// The party did not take the call; its leg is gone.
-    pub(crate) fn party_not_taken(&mut self, reason: OfferFailure, sip_status: Option<u16>) {
+    pub(crate) fn party_not_taken(&mut self, reason: OfferFailure, sip_status: Option<u16>, reasons: Vec<Reason>) {
         let reason = match (reason, sip_status) {
             (OfferFailure::TimedOut, _) => DialFailure::NoAnswer,
-            (_, Some(status)) => failure_of(status),
+            (_, Some(status)) => verdict(status, q850_cause(&reasons)).failure,
             (_, None) => DialFailure::Unreachable,
         };
-        self.party_failed(reason, sip_status);
+        self.party_failed(reason, sip_status, reasons);
     }
 
-    fn party_failed(&mut self, reason: DialFailure, sip_status: Option<u16>) {
+    fn party_failed(&mut self, reason: DialFailure, sip_status: Option<u16>, reasons: Vec<Reason>) {
         if self.caller_left() {
             return;
         }
         let event = match &self.mission {
             Some(Mission::TakeOver { .. }) => CallEvent::ReanchorFailed { sip_status },
-            _ => CallEvent::PartyFailed { reason, sip_status },
+            _ => CallEvent::PartyFailed { reason, sip_status, reasons },
         };
         self.over_without_caller();
         self.ask(event);
@@ -183,7 +186,7 @@ impl Session {
     /// The agent who was on the line left before the party answered: the party is not bothered.
     pub(crate) fn mission_agent_left(&mut self) {
         if self.caller.state == CallerState::Absent && !self.is_joined() {
-            self.party_failed(DialFailure::NoAnswer, None);
+            self.party_failed(DialFailure::NoAnswer, None, vec![]);
         }
     }
 
@@ -192,19 +195,8 @@ impl Session {
         self.caller.state = CallerState::Ended;
         self.script = None;
         self.stop_recordings();
-        self.drop_partners();
+        self.drop_partners(&reason::normal());
         self.note(Note::Ended(EndCause::Failed));
-    }
-}
-
-/// What a refusal means.
-fn failure_of(status: u16) -> DialFailure {
-    match status {
-        486 | 600 => DialFailure::Busy,
-        404 | 410 | 484 | 604 => DialFailure::NoSuchNumber,
-        480 | 487 => DialFailure::NoAnswer,
-        401 | 407 | 408 | 420 | 481 | 488 | 500..=599 => DialFailure::Unreachable,
-        _ => DialFailure::Declined,
     }
 }
 

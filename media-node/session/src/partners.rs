@@ -4,11 +4,13 @@ use bytes::Bytes;
 use hotline_base::{OfferId, RecordingId};
 use hotline_rtp::api::{Codec, MediaCommand, Token};
 use hotline_sip::api::{CallHandle, Command, Header};
-use hotline_wire::legs::DialogRef;
-use hotline_wire::node::{CallEvent, EndCause, OfferFailure, Prompt, RingAgent};
+use hotline_wire::legs::{DialFailure, DialogRef};
+use hotline_wire::node::{CallEvent, EndCause, OfferFailure, Prompt, RingAgent, SentKeys};
+use hotline_wire::reason::{Reason, answered_elsewhere, q850_cause};
 use std::time::Instant;
 
 use crate::protection::{OfferedSecurity, Protection};
+use crate::reason::{self, verdict};
 use crate::sdp;
 use crate::session::{CallerState, Session};
 use crate::sounds::Resolved;
@@ -27,6 +29,8 @@ pub(crate) enum Purpose {
     Agent(Box<RingAgent>),
     Transfer {
         record: Option<RecordingId>,
+        /// Sent to it when it has answered.
+        keys: Option<SentKeys>,
     },
     /// Becomes the caller's leg when it answers.
     Party,
@@ -83,6 +87,10 @@ pub(crate) struct Partner {
     /// A browser that is not heard: it may come back until then.
     pub(crate) away: Option<Instant>,
     pub(crate) protection: Protection,
+    /// It agreed on telephone events.
+    pub(crate) events: bool,
+    /// It takes keys by INFO.
+    pub(crate) takes_info: bool,
     /// Its early audio is heard by the caller.
     pub(crate) early: bool,
     pub(crate) sdp_version: u32,
@@ -143,7 +151,12 @@ impl Session {
         }
         // Whoever comes to a conversation must be told whom to talk with.
         if (self.is_joined() && agent.arrange.is_none()) || self.partners.len() >= PARTNERS {
-            self.ask(CallEvent::OfferFailed { offer, reason: OfferFailure::Rescinded, sip_status: None });
+            self.ask(CallEvent::OfferFailed {
+                offer,
+                reason: OfferFailure::Rescinded,
+                sip_status: None,
+                reasons: vec![],
+            });
             return;
         }
         let mut fetch = self.sounds.want(agent.whisper.iter());
@@ -172,6 +185,7 @@ impl Session {
         target: &str,
         ring_timeout_ms: u32,
         record: Option<RecordingId>,
+        keys: Option<SentKeys>,
     ) -> Option<LegNo> {
         if self.is_joined() || self.partners.len() >= PARTNERS {
             return None;
@@ -181,7 +195,7 @@ impl Session {
             Some((_, dialog)) => Target::Dialog(dialog),
             None => Target::Address(target.to_string()),
         };
-        Some(self.dial(target, ring_timeout_ms, Purpose::Transfer { record }))
+        Some(self.dial(target, ring_timeout_ms, Purpose::Transfer { record, keys }))
     }
 
     pub(crate) fn dial(&mut self, target: Target, ring_timeout_ms: u32, purpose: Purpose) -> LegNo {
@@ -205,6 +219,8 @@ impl Session {
             held: false,
             away: None,
             protection: Protection::offering(OfferedSecurity::Plain),
+            events: false,
+            takes_info: false,
             early: false,
             sdp_version: 1,
             dialog: None,
@@ -382,6 +398,7 @@ impl Session {
         let security = partner.protection.answered(&description, &media.secret)?;
         partner.codec = codec;
         partner.held = description.is_hold();
+        partner.events = description.event(codec).is_some();
         let secure = partner.protection.command(media.id, security);
         let remote = description.remote(codec, true);
         if let Some(secure) = secure {
@@ -392,9 +409,10 @@ impl Session {
     }
 
     /// What identifies the dialog of a call; told before its answer.
-    pub(crate) fn partner_dialog(&mut self, call: CallHandle, dialog: DialogRef) {
+    pub(crate) fn partner_dialog(&mut self, call: CallHandle, dialog: DialogRef, takes_info: bool) {
         if let Some(partner) = self.partner_by_call(call) {
             partner.dialog = Some(dialog);
+            partner.takes_info = takes_info;
         }
     }
 
@@ -411,8 +429,8 @@ impl Session {
         partner.next_way = None;
         let usable = sdp.and_then(|sdp| self.set_partner_remote(leg, &sdp));
         let Some(description) = usable else {
-            self.hang_up(leg);
-            self.not_taken(leg, OfferFailure::Unreachable, Some(488));
+            self.hang_up(leg, reason::incompatible());
+            self.not_taken(leg, OfferFailure::Unreachable, Some(488), vec![]);
             return;
         };
         let patience = self.now.after_ms(self.cfg.load_ms);
@@ -443,8 +461,8 @@ impl Session {
         let rings = |p: &&Partner| p.leg != winner && p.state != State::Joined;
         let others: Vec<LegNo> = self.partners.iter().filter(rings).map(|p| p.leg).collect();
         for leg in others {
-            self.hang_up(leg);
-            self.not_taken(leg, OfferFailure::Rescinded, None);
+            self.hang_up(leg, reason::elsewhere());
+            self.not_taken(leg, OfferFailure::Rescinded, None, vec![]);
         }
     }
 
@@ -489,11 +507,11 @@ impl Session {
     }
 
     /// Our own end of a partner's call at the endpoint.
-    pub(crate) fn hang_up(&mut self, leg: LegNo) {
+    pub(crate) fn hang_up(&mut self, leg: LegNo, reasons: Vec<hotline_sip::Reason>) {
         let Some(call) = self.partner(leg).and_then(|p| p.call) else {
             return;
         };
-        self.sip(Command::Hangup { call, status: None, reason: None });
+        self.sip(Command::Hangup { call, status: None, reasons });
     }
 
     /// There is no way to a partner.
@@ -502,12 +520,18 @@ impl Session {
         if party {
             self.party_not_dialed(error);
         } else {
-            self.not_taken(leg, OfferFailure::Unreachable, None);
+            self.not_taken(leg, OfferFailure::Unreachable, None, vec![]);
         }
     }
 
     /// A partner that was not joined is over.
-    pub(crate) fn not_taken(&mut self, leg: LegNo, reason: OfferFailure, sip_status: Option<u16>) {
+    pub(crate) fn not_taken(
+        &mut self,
+        leg: LegNo,
+        reason: OfferFailure,
+        sip_status: Option<u16>,
+        reasons: Vec<Reason>,
+    ) {
         let Some(partner) = self.remove(leg) else {
             return;
         };
@@ -518,46 +542,53 @@ impl Session {
                 if self.script.is_none() && self.partners.is_empty() && self.caller.state != CallerState::Absent {
                     self.stop_play();
                 }
-                self.ask(CallEvent::OfferFailed { offer: agent.offer, reason, sip_status });
+                self.ask(CallEvent::OfferFailed { offer: agent.offer, reason, sip_status, reasons });
                 self.mission_agent_failed();
             }
             Purpose::Transfer { .. } => {
                 self.stop_play();
-                self.transfer_ended(leg, false);
+                self.transfer_ended(leg, false, reasons);
             }
-            Purpose::Party => self.party_not_taken(reason, sip_status),
+            Purpose::Party => self.party_not_taken(reason, sip_status, reasons),
         }
     }
 
     /// 300 to 699 from a partner, or nothing at all (408), or a broken connection (503).
-    pub(crate) fn partner_refused(&mut self, call: CallHandle, status: u16) {
+    pub(crate) fn partner_refused(&mut self, call: CallHandle, status: u16, reasons: &[hotline_sip::Reason]) {
         let Some(leg) = self.partner_by_call(call).map(|p| p.leg) else {
             return;
         };
-        if matches!(status, 408 | 500 | 502 | 503 | 504) && self.try_next_way(leg) {
+        let reasons = reason::said(reasons);
+        let cause = q850_cause(&reasons);
+        let verdict = verdict(status, cause);
+        if verdict.next_way && self.try_next_way(leg) {
             return;
         }
         // Nothing of the offer is spoken there.
         if matches!(status, 488 | 606) && self.ring_with_all_codecs(leg) {
             return;
         }
-        let reason = match status {
-            486 | 600 | 603 => OfferFailure::Declined,
+        let reason = match (verdict.failure, status) {
+            // Somebody took it at another phone: that is no refusal.
+            _ if answered_elsewhere(&reasons) => OfferFailure::Unreachable,
+            (DialFailure::Busy, _) | (_, 486 | 600 | 603) => OfferFailure::Declined,
+            _ if cause == Some(21) => OfferFailure::Declined,
+            _ if cause == Some(19) => OfferFailure::TimedOut,
             _ => OfferFailure::Unreachable,
         };
-        self.not_taken(leg, reason, Some(status));
+        self.not_taken(leg, reason, Some(status), reasons);
     }
 
     /// A partner's dialog ended.
-    pub(crate) fn partner_ended(&mut self, call: CallHandle, cause: EndCause) {
+    pub(crate) fn partner_ended(&mut self, call: CallHandle, cause: EndCause, reasons: Vec<Reason>) {
         let Some(partner) = self.partner_by_call(call) else {
             return;
         };
         let leg = partner.leg;
         if partner.state == State::Joined {
-            self.parted(leg, cause);
+            self.parted(leg, cause, reasons);
         } else {
-            self.not_taken(leg, OfferFailure::Declined, None);
+            self.not_taken(leg, OfferFailure::Declined, None, reasons);
         }
     }
 
@@ -566,8 +597,8 @@ impl Session {
         let found = self.partners.iter().find(|p| p.offer() == Some(offer) && p.state != State::Joined);
         match found.map(|p| p.leg) {
             Some(leg) => {
-                self.hang_up(leg);
-                self.not_taken(leg, OfferFailure::Rescinded, None);
+                self.hang_up(leg, reason::taken_back());
+                self.not_taken(leg, OfferFailure::Rescinded, None, vec![]);
             }
             None => self.note(Note::CommandDropped("no such offer rings")),
         }
@@ -579,7 +610,7 @@ impl Session {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let silent: Vec<LegNo> = self.partners.iter().filter(|p| due(p.next_way)).map(|p| p.leg).collect();
         for leg in silent {
-            self.hang_up(leg);
+            self.hang_up(leg, reason::lost());
             if !self.try_next_way(leg)
                 && let Some(partner) = self.partner(leg)
             {
@@ -592,8 +623,8 @@ impl Session {
             if state == State::WhisperLoading {
                 self.start_whisper(leg, true);
             } else {
-                self.hang_up(leg);
-                self.not_taken(leg, OfferFailure::TimedOut, None);
+                self.hang_up(leg, reason::no_answer(state == State::Ringing));
+                self.not_taken(leg, OfferFailure::TimedOut, None, vec![]);
             }
         }
         let owed: Vec<LegNo> = self.partners.iter().filter(|p| due(p.refer_until)).map(|p| p.leg).collect();

@@ -4,11 +4,13 @@
 use bytes::Bytes;
 use hotline_rtp::api::{Codec, MediaCommand, MediaEvent, MediaLegId, SecureFailure};
 use hotline_rtp::dtls::Fingerprint;
+use hotline_sip::Reason;
 use hotline_sip::api::{CallHandle, Command, Event, Header, RequestHandle};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::protection::Protection;
+use crate::reason;
 use crate::refer::target;
 use crate::sdp::{self, Description, Direction};
 use crate::types::{Dialed, OpenedLeg, Refusal, SessionConfig};
@@ -206,17 +208,19 @@ impl Relay {
                 self.sip(Command::Progress { call: self.node.call, status: 180, sdp: None });
             }
             Event::Answered { call, sdp } if call == self.phone.call => self.answered(sdp),
-            Event::Failed { call, status, .. } if call == self.phone.call => {
-                self.sip(Command::Refuse { call: self.node.call, status, headers: Vec::new() });
+            Event::Failed { call, status, reasons, .. } if call == self.phone.call => {
+                let reason = Reason::header(&reasons).map(|reason| ("Reason".to_string(), reason));
+                let headers = reason.into_iter().collect();
+                self.sip(Command::Refuse { call: self.node.call, status, headers });
                 self.over();
             }
-            Event::Cancelled { call } if call == self.node.call => {
-                self.hang_up(self.phone.call, None);
+            Event::Cancelled { call, reasons } if call == self.node.call => {
+                self.hang_up(self.phone.call, reasons);
                 self.over();
             }
-            Event::Ended { call, reason, .. } if [self.node.call, self.phone.call].contains(&call) => {
+            Event::Ended { call, reasons, .. } if [self.node.call, self.phone.call].contains(&call) => {
                 let other = if call == self.node.call { self.phone.call } else { self.node.call };
-                self.hang_up(other, reason);
+                self.hang_up(other, reasons);
                 self.over();
             }
             Event::Reoffered { call, sdp } => self.reoffered(call, sdp),
@@ -298,7 +302,7 @@ impl Relay {
         let (local, secure) = phone.answering(&description, fingerprint);
         let leg = phone.media.id;
         self.sip(Command::Answer { call: new, sdp: sdp::answer(&local, &description, codec), headers: Vec::new() });
-        self.hang_up(old, None);
+        self.hang_up(old, reason::elsewhere());
         self.secure(secure);
         self.media(MediaCommand::SetRemote { leg, remote: description.remote(codec, true) });
         self.set_away(false);
@@ -308,8 +312,9 @@ impl Relay {
     /// Ends both calls, such as because the node goes away.
     pub fn drain(&mut self) {
         if self.state != State::Over {
-            self.hang_up(self.node.call, None);
-            self.hang_up(self.phone.call, None);
+            let reasons = reason::lost();
+            self.hang_up(self.node.call, reasons.clone());
+            self.hang_up(self.phone.call, reasons);
             self.over();
         }
     }
@@ -318,13 +323,13 @@ impl Relay {
     pub fn give_way(&mut self) {
         if self.state == State::Ringing {
             self.sip(Command::Refuse { call: self.node.call, status: 480, headers: Vec::new() });
-            self.hang_up(self.phone.call, None);
+            self.hang_up(self.phone.call, reason::taken_back());
             self.over();
         }
     }
 
-    fn hang_up(&mut self, call: CallHandle, reason: Option<String>) {
-        self.sip(Command::Hangup { call, status: None, reason });
+    fn hang_up(&mut self, call: CallHandle, reasons: Vec<Reason>) {
+        self.sip(Command::Hangup { call, status: None, reasons });
     }
 
     fn over(&mut self) {
@@ -339,7 +344,7 @@ impl Relay {
         let parsed = sdp.and_then(|sdp| sdp::parse(&sdp).ok());
         let fits = parsed.and_then(|d| Some((d.choose(Some(self.phone.codec))?, self.phone.answered(&d)?, d)));
         let Some((codec, secure, description)) = fits else {
-            self.hang_up(self.phone.call, None);
+            self.hang_up(self.phone.call, reason::incompatible());
             self.sip(Command::Refuse { call: self.node.call, status: 488, headers: Vec::new() });
             self.over();
             return;

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use hotline_base::{CommandId, ContactId, Redacted, TenantId};
 use hotline_rtp::api::{Codec, MediaCommand, MediaEvent, Security, Token};
+use hotline_sip::Reason;
 use hotline_sip::api::{CallHandle, Command, Event};
 use hotline_wire::legs::{Arrangement, DialogRef};
 use hotline_wire::node::{CallEvent, Decision, EndCause, Fallback, NodeAction, NodeCommand};
@@ -12,9 +13,11 @@ use std::time::Instant;
 
 use crate::arrange::{Audio, Tune};
 use crate::asks::Asks;
+use crate::keys::{Sending, info_digit};
 use crate::partners::Partner;
 use crate::protection::{OfferedSecurity, Protection, SrtpPolicy};
 use crate::quality::Quality;
+use crate::reason;
 use crate::recordings::Recordings;
 use crate::script::Running;
 use crate::sdp::{self, Description};
@@ -26,8 +29,6 @@ use crate::types::{
 
 /// Command ids remembered to recognise repeats.
 const COMMANDS_REMEMBERED: usize = 64;
-/// Digits kept that were pressed before a verb asked for them.
-const TYPED_AHEAD: usize = 32;
 /// How long the last statistics of a closed leg may take, milliseconds.
 const LAST_STATS_MS: u64 = 300;
 
@@ -62,6 +63,15 @@ pub(crate) struct CallerLeg {
     pub(crate) protection: Protection,
     pub(crate) sdp_version: u32,
     pub(crate) from: String,
+    /// It takes keys by INFO.
+    pub(crate) takes_info: bool,
+}
+
+/// The report of the call's end, while it waits for the last statistics.
+struct Farewell {
+    cause: EndCause,
+    until: Instant,
+    reasons: Vec<hotline_wire::reason::Reason>,
 }
 
 /// One caller's call, incoming or placed, and everything done for it.
@@ -90,11 +100,13 @@ pub struct Session {
     pub(crate) quality: Quality,
     /// Digits pressed while nothing asked for them.
     pub(crate) typed: String,
+    /// Keys on their way to a leg.
+    pub(crate) sending: Vec<Sending>,
     commands: VecDeque<CommandId>,
     next_leg: u32,
     next_token: u64,
-    /// Set when the caller's leg ended: until when the last statistics are waited for.
-    farewell: Option<(EndCause, Instant)>,
+    /// Set when the caller's leg ended.
+    farewell: Option<Farewell>,
     /// A transfer to somebody who is on the line with us already: the next one, until then.
     pub(crate) attended: Option<(Instant, DialogRef)>,
     over: bool,
@@ -125,6 +137,7 @@ impl Session {
             session.caller.protection = Protection::offering(OfferedSecurity::Keys);
         }
         session.caller.from.clone_from(&arrival.from);
+        session.caller.takes_info = arrival.takes_info;
         if ring {
             session.sip(Command::Progress { call: arrival.call, status: 180, sdp: None });
         }
@@ -134,6 +147,7 @@ impl Session {
             display_name: Redacted::new(arrival.display_name),
             sip_call_id: arrival.sip_call_id,
             dialog: arrival.dialog,
+            diverted: arrival.diverted,
         });
         Ok(session)
     }
@@ -157,6 +171,7 @@ impl Session {
                 protection: Protection::default(),
                 sdp_version: 0,
                 from: String::new(),
+                takes_info: false,
             },
             partners: Vec::new(),
             mission: None,
@@ -170,6 +185,7 @@ impl Session {
             recordings: Recordings::default(),
             quality: Quality::default(),
             typed: String::new(),
+            sending: Vec::new(),
             commands: VecDeque::new(),
             next_leg: 1,
             next_token: first_token,
@@ -188,10 +204,10 @@ impl Session {
 
     /// When [`Session::handle_timeout`] wants to be called; changes with every input.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let farewell = self.farewell.as_ref().map(|(_, until)| *until);
+        let farewell = self.farewell.as_ref().map(|farewell| farewell.until);
         let script = self.script.as_ref().and_then(Running::deadline);
         let partners = self.partners.iter().filter_map(Partner::deadline).min();
-        let others = [self.asks_deadline(), self.recordings.deadline(), self.caller.away];
+        let others = [self.asks_deadline(), self.recordings.deadline(), self.caller.away, self.keys_deadline()];
         [farewell, script, partners].into_iter().chain(others).flatten().min()
     }
 
@@ -224,9 +240,10 @@ impl Session {
         Some(partner.leg)
     }
 
-    /// What identifies the dialog of one of this session's calls, before its answer is reported.
-    pub fn dialog_known(&mut self, call: CallHandle, dialog: DialogRef) {
-        self.partner_dialog(call, dialog);
+    /// What identifies the dialog of one of this session's calls, and whether its peer takes INFO,
+    /// before its answer is reported.
+    pub fn dialog_known(&mut self, call: CallHandle, dialog: DialogRef, takes_info: bool) {
+        self.partner_dialog(call, dialog, takes_info);
     }
 
     /// The REFER that follows names a dialog of ours (RFC 3891): told before it is reported.
@@ -240,8 +257,8 @@ impl Session {
     pub fn handle_sip(&mut self, now: Now, event: Event) {
         self.now = now;
         match event {
-            Event::Cancelled { call } if Some(call) == self.caller.call => {
-                self.caller_gone(EndCause::Cancelled);
+            Event::Cancelled { call, reasons } if Some(call) == self.caller.call => {
+                self.caller_gone(EndCause::Cancelled, &reasons);
             }
             Event::Confirmed { call, sdp } => {
                 if let (Some(sdp), Some(leg)) = (sdp, self.leg_of(call)) {
@@ -251,7 +268,7 @@ impl Session {
             Event::Trying { call } => self.partner_tries(call),
             Event::Progressed { call, status, sdp } => self.partner_progress(call, status, sdp),
             Event::Answered { call, sdp } => self.partner_answered(call, sdp),
-            Event::Failed { call, status, .. } => self.partner_refused(call, status),
+            Event::Failed { call, status, reasons, .. } => self.partner_refused(call, status, &reasons),
             Event::Reoffered { call, sdp } => self.reoffered(call, sdp),
             Event::Info { call, content_type, body } => {
                 if let (Some(LegNo::CALLER), Some(digit)) = (self.leg_of(call), info_digit(&content_type, &body)) {
@@ -259,12 +276,12 @@ impl Session {
                 }
             }
             Event::Referred { call, request, refer_to } => self.referred(call, request, &refer_to),
-            Event::Ended { call, by_peer, .. } => {
+            Event::Ended { call, by_peer, reasons, .. } => {
                 let cause = if by_peer { EndCause::HungUp } else { EndCause::Lost };
                 if Some(call) == self.caller.call {
-                    self.caller_gone(cause);
+                    self.caller_gone(cause, &reasons);
                 } else {
-                    self.partner_ended(call, cause);
+                    self.partner_ended(call, cause, reason::said(&reasons));
                 }
             }
             _ => {}
@@ -289,8 +306,8 @@ impl Session {
             MediaEvent::SecureFailed { leg, why } => self.unprotected(leg, why),
             MediaEvent::Stats { leg, stats, last } => {
                 self.measured(leg, stats);
-                if let Some((_, until)) = self.farewell.as_mut().filter(|_| last && Some(leg) == caller) {
-                    *until = now.mono;
+                if let Some(farewell) = self.farewell.as_mut().filter(|_| last && Some(leg) == caller) {
+                    farewell.until = now.mono;
                     self.say_farewell();
                 }
             }
@@ -405,10 +422,11 @@ impl Session {
     /// The moment of [`Session::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Now) {
         self.now = now;
-        if self.farewell.as_ref().is_some_and(|(_, until)| *until <= now.mono) {
+        if self.farewell.as_ref().is_some_and(|farewell| farewell.until <= now.mono) {
             self.say_farewell();
         }
         self.script_timeout();
+        self.keys_timeout();
         self.partner_timeouts();
         self.away_timeouts();
         self.asks_timeout();
@@ -536,54 +554,47 @@ impl Session {
         if self.caller_left() {
             return;
         }
-        let reason = (self.caller.state == CallerState::Answered && cause == EndCause::Failed)
-            .then(|| "SIP;cause=500;text=\"service failed\"".to_string());
         if let Some(call) = self.caller.call {
-            self.sip(Command::Hangup { call, status, reason });
+            self.sip(Command::Hangup { call, status, reasons: reason::ours(cause) });
         }
-        self.caller_gone(cause);
+        self.caller_gone(cause, &[]);
     }
 
-    /// The caller's leg is over at the endpoint: part the others and report.
-    pub(crate) fn caller_gone(&mut self, cause: EndCause) {
+    /// The caller's leg is over at the endpoint, for these reasons where it ended itself: part the
+    /// others and report.
+    pub(crate) fn caller_gone(&mut self, cause: EndCause, reasons: &[Reason]) {
         if self.caller_left() {
             return;
         }
         self.caller.state = CallerState::Ended;
         self.script = None;
         self.forget_company();
+        self.sending.clear();
         self.stop_recordings();
-        self.drop_partners();
+        // The others learn what ended the call, as if they had been called by the caller.
+        let passed_on = if reasons.is_empty() { reason::ours(cause) } else { reasons.to_vec() };
+        self.drop_partners(&passed_on);
         self.note(Note::Ended(cause));
-        match self.caller.media {
+        let until = match self.caller.media {
             Some(media) => {
                 self.media(MediaCommand::Close { leg: media.id });
-                self.farewell = Some((cause, self.now.after_ms(LAST_STATS_MS)));
+                self.now.after_ms(LAST_STATS_MS)
             }
-            None => {
-                self.farewell = Some((cause, self.now.mono));
-                self.say_farewell();
-            }
+            None => self.now.mono,
+        };
+        self.farewell = Some(Farewell { cause, until, reasons: reason::said(reasons) });
+        if self.caller.media.is_none() {
+            self.say_farewell();
         }
     }
 
     /// Reports the end of the call, with the last statistics where they came.
     fn say_farewell(&mut self) {
-        let Some((cause, _)) = self.farewell.take() else {
+        let Some(Farewell { cause, reasons, .. }) = self.farewell.take() else {
             return;
         };
         let quality = self.quality.of_call();
-        self.ask(CallEvent::CallEnded { cause, quality });
-    }
-
-    /// A key press of the caller.
-    fn digit(&mut self, digit: char) {
-        if self.is_joined() || self.caller_left() {
-            return;
-        }
-        if !self.script_digit(digit) && self.typed.len() < TYPED_AHEAD {
-            self.typed.push(digit);
-        }
+        self.ask(CallEvent::CallEnded { cause, quality, reasons });
     }
 
     /// The answer to our late offer.
@@ -658,28 +669,5 @@ impl Session {
             self.over = true;
             self.output(Output::Over);
         }
-    }
-}
-
-/// The digit of an INFO body: `Signal=5` (application/dtmf-relay) or `5` (application/dtmf).
-fn info_digit(content_type: &str, body: &[u8]) -> Option<char> {
-    let content_type = content_type.split(';').next().unwrap_or_default().trim();
-    let text = std::str::from_utf8(body.get(..body.len().min(256))?).ok()?;
-    let value = if content_type.eq_ignore_ascii_case("application/dtmf-relay") {
-        text.lines().find_map(|line| {
-            let (name, value) = line.split_once('=')?;
-            name.trim().eq_ignore_ascii_case("signal").then(|| value.trim())
-        })?
-    } else if content_type.eq_ignore_ascii_case("application/dtmf") {
-        text.trim()
-    } else {
-        return None;
-    };
-    let mut chars = value.chars();
-    match (chars.next(), chars.next()) {
-        (Some(c @ ('0'..='9' | '*' | '#' | 'A'..='D')), None) => Some(c),
-        (Some('1'), Some('0')) if value == "10" => Some('*'),
-        (Some('1'), Some('1')) if value == "11" => Some('#'),
-        _ => None,
     }
 }

@@ -126,7 +126,9 @@ pub(crate) fn prompts_of(verb: &Verb) -> Box<dyn Iterator<Item = &Prompt> + '_> 
             Box::new(std::iter::once(music).chain(announce.iter().flat_map(|a| a.prompts.iter())))
         }
         Verb::Ring(agent) => Box::new(agent.whisper.iter()),
-        Verb::Answer | Verb::Record { .. } | Verb::Transfer { .. } | Verb::Hangup => Box::new(std::iter::empty()),
+        Verb::Answer | Verb::Record { .. } | Verb::Transfer { .. } | Verb::SendKeys(_) | Verb::Hangup => {
+            Box::new(std::iter::empty())
+        }
     }
 }
 

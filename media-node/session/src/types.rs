@@ -5,6 +5,7 @@ use hotline_base::{AgentId, ContactId, NodeId, OfferId, RecordingId, TenantId, T
 use hotline_rtp::api::{Codec, MediaCommand, MediaLegId, SecureFailure};
 use hotline_rtp::dtls::Fingerprint;
 use hotline_sip::api::{CallHandle, Command, Credentials, Header, Path};
+use hotline_wire::diverted::Diverted;
 use hotline_wire::legs::{DialParty, DialogRef};
 use hotline_wire::node::{CallInput, EndCause, Fallback, MediaScript, OfferFailure};
 use std::fmt;
@@ -104,6 +105,10 @@ pub struct Arrival {
     pub sdp: Option<Bytes>,
     /// What another node needs to take the leg over.
     pub dialog: Option<DialogRef>,
+    /// Who sent the call on to us.
+    pub diverted: Option<Diverted>,
+    /// The caller takes INFO.
+    pub takes_info: bool,
     /// Tokens of this session are this number and the following 65,535.
     pub first_token: u64,
 }

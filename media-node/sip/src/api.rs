@@ -12,6 +12,8 @@ use bytes::Bytes;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::reason::Reason;
+
 /// How a message travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Transport {
@@ -110,8 +112,8 @@ pub enum Command {
     /// Tells the sender of a REFER how its call goes (RFC 3515 §2.4.5); `last` ends the subscription.
     Notify { call: CallHandle, status: u16, last: bool },
     /// Ends a call in whatever state: CANCEL, BYE (after the ACK of our 200), or a refusal
-    /// (`status`, else 480). `reason` becomes the Reason header, such as `Q.850;cause=16`.
-    Hangup { call: CallHandle, status: Option<u16>, reason: Option<String> },
+    /// (`status`, else 480). `reasons` become the Reason header (RFC 3326).
+    Hangup { call: CallHandle, status: Option<u16>, reasons: Vec<Reason> },
     /// The account behind [`Event::Authenticate`]; `None`: unknown user (answered alike).
     Account { request: RequestHandle, ha1: Option<Ha1> },
     /// Another shard's [`Event::Guessed`]: it counts for the lock-out here too.
@@ -145,7 +147,7 @@ pub enum Event {
     /// An INVITE outside any dialog; 100 was sent already.
     Incoming { call: CallHandle, invite: Box<Invite> },
     /// The caller gave up before the answer (487 was sent), or its connection is gone.
-    Cancelled { call: CallHandle },
+    Cancelled { call: CallHandle, reasons: Vec<Reason> },
     /// The ACK of our 200 came, with an answer where ours was the offer.
     Confirmed { call: CallHandle, sdp: Option<Bytes> },
     /// The first answer to our INVITE was 100: somebody is there and tries.
@@ -155,8 +157,8 @@ pub enum Event {
     /// 200 to our INVITE; the ACK was sent (or waits for [`Command::AnswerLateOffer`]).
     Answered { call: CallHandle, sdp: Option<Bytes> },
     /// A final refusal of our INVITE, no answer at all (408), or a broken connection (503).
-    /// `reason`: the Reason header, such as `Q.850;cause=17`, else the reason phrase.
-    Failed { call: CallHandle, status: u16, reason: String },
+    /// `phrase`: what stands behind the status; `reasons`: what the Reason header says (RFC 6432).
+    Failed { call: CallHandle, status: u16, phrase: String, reasons: Vec<Reason> },
     /// A new offer within the dialog.
     Reoffered { call: CallHandle, sdp: Option<Bytes> },
     /// The peer's answer to our new offer; `Err`: its status.
@@ -165,8 +167,9 @@ pub enum Event {
     Info { call: CallHandle, content_type: String, body: Bytes },
     /// REFER came; reply with 202 or a refusal.
     Referred { call: CallHandle, request: RequestHandle, refer_to: String },
-    /// The dialog ended: BYE came, or a session timer or retransmission limit ran out.
-    Ended { call: CallHandle, by_peer: bool, reason: Option<String> },
+    /// The dialog ended: BYE came, with these `reasons`; or it is dead, for a `fault` that the endpoint
+    /// found, such as a session timer that ran out.
+    Ended { call: CallHandle, by_peer: bool, fault: Option<&'static str>, reasons: Vec<Reason> },
     /// A request needs an account's hashes (the digest's user name and the sender's address are known,
     /// nothing is checked yet).
     Authenticate { request: RequestHandle, user: String, realm: String, source: IpAddr },

@@ -6,6 +6,7 @@ pub mod api;
 mod body;
 mod config;
 mod digest;
+mod diversion;
 mod draft;
 mod endpoint;
 mod entropy;
@@ -13,13 +14,16 @@ mod flood;
 mod guard;
 mod message;
 mod parse;
+mod reason;
 mod stream;
 mod stun;
 mod transaction;
 mod uri;
 
 pub use config::{Advertised, AuthPolicy, EndpointConfig, Limits, PerSource, RequestFacts, Shard, Timers, Trust};
+pub use diversion::Diverted;
 pub use endpoint::{CommandError, Endpoint, Usage};
+pub use reason::{Protocol, Reason};
 pub use stream::{Frame, FrameError, Framer, MESSAGE_BYTES, shard_of, shard_of_call_id, shard_of_tag};
 
 /// What the pre-parser says of one datagram or framed message: well-formed, or refused.

@@ -107,7 +107,11 @@ fn an_abandoned_call_leaves_a_ticket_with_running_clocks_and_a_report() {
         node: hotline_base::NodeId::from_u128(1),
         seq: 2,
         at: Timestamp::from_millis(1_795_168_800_000 + 30_000),
-        event: hotline_wire::node::CallEvent::CallEnded { cause: hotline_wire::node::EndCause::HungUp, quality: None },
+        event: hotline_wire::node::CallEvent::CallEnded {
+            cause: hotline_wire::node::EndCause::HungUp,
+            quality: None,
+            reasons: vec![],
+        },
     };
     futures::executor::block_on(hotline_service::ivr::handle(&world.service, input)).unwrap();
     follow(&world);

@@ -310,6 +310,7 @@ fn a_tenant_sets_its_country_and_its_limits_and_sees_who_was_kept_out() {
         display_name: String::new().into(),
         sip_call_id: "y".into(),
         dialog: None,
+        diverted: None,
     };
     let contact = hotline_base::ContactId::from_u128(first.as_u128() + 1);
     let input = hotline_wire::node::CallInput { contact, tenant: None, node, seq: 1, at, event };

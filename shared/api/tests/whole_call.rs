@@ -164,6 +164,7 @@ fn a_call_is_taken_recorded_rated_and_found_again() {
             display_name: String::new().into(),
             sip_call_id: "abc".into(),
             dialog: None,
+            diverted: None,
         },
     );
     press(&world, &mut call, "1");
@@ -183,9 +184,9 @@ fn a_call_is_taken_recorded_rated_and_found_again() {
 
     // They talk; the agent hangs up; the caller gives five.
     pass(&world, 60_000);
-    send(&world, &mut call, CallEvent::AgentLegEnded { offer: ring.offer, cause: EndCause::HungUp });
+    send(&world, &mut call, CallEvent::AgentLegEnded { offer: ring.offer, cause: EndCause::HungUp, reasons: vec![] });
     press(&world, &mut call, "5");
-    send(&world, &mut call, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
+    send(&world, &mut call, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] });
     let recording = ring.record.expect("calls are recorded");
     let manifest = record(&world, &call, recording);
     send(&world, &mut call, CallEvent::RecordingEnded { recording, manifest, duration_ms: 100, failure: None });

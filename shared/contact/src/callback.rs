@@ -230,7 +230,7 @@ impl Work<'_> {
         }
         let setting = self.setting()?;
         let before = &self.contact.cursor;
-        let caller = run::Caller { number: self.contact.from.clone(), lang: Some(before.lang) };
+        let caller = run::Caller { number: self.contact.from.clone(), lang: Some(before.lang), diverted: None };
         let mut turn = run::start(&setting.flow, &caller, &setting.env, self.now);
         turn.cursor.category = turn.cursor.category.or_else(|| before.category.clone());
         turn.cursor.priority = before.priority;

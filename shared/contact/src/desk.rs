@@ -268,7 +268,7 @@ impl Work<'_> {
         let arrangement = Arrangement { caller: CallerMode::Talks, agents };
         self.command(NodeAction::Arrange { arrangement }, None);
         self.contact.outside = Some(leg);
-        let ask = Ask::Transfer { target: number.into_inner(), ring_timeout_ms: NUMBER_RING_MS };
+        let ask = Ask::Transfer { target: number.into_inner(), ring_timeout_ms: NUMBER_RING_MS, keys: None };
         self.contact.phase = Phase::InFlow { ask };
     }
 
@@ -280,7 +280,7 @@ impl Work<'_> {
         }
         self.contact.outside = None;
         if let Phase::InFlow { ask } = self.contact.phase.clone() {
-            self.ask_ended(&ask, &VerbResult::Transferred { answered: true })?;
+            self.ask_ended(&ask, &VerbResult::Transferred { answered: true, reasons: vec![] })?;
         }
         Ok(true)
     }

@@ -2,14 +2,16 @@
 
 use hotline_base::{AgentId, ContactId, Lang, Name, NodeId, OfferId, RecordingId, Redacted, Timestamp, UserId};
 use hotline_flow::Priority;
+use hotline_wire::diverted::DiversionReason;
 use hotline_wire::legs::DialFailure;
 use hotline_wire::node::LegQuality;
 use hotline_wire::quality::SoundBand;
+use hotline_wire::reason::CauseOf;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CallbackEnd, CallbackRefusal, Ending, FlowPin, LeftQueue, LegFailure, LegRole, RecordingKind, TransferKind,
-    TransferTarget,
+    CallbackEnd, CallbackRefusal, EndedLeg, Ending, FlowPin, LeftQueue, LegFailure, LegRole, RecordingKind,
+    TransferKind, TransferTarget,
 };
 
 /// Something happened to a contact. [`ContactFact::ContactEnded`] comes once and as the last of
@@ -41,6 +43,17 @@ pub enum ContactFact {
         /// The contact that a call back was promised to.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         of: Option<ContactId>,
+    },
+    /// The call that came in was meant for somebody else first, as the trunk said.
+    CallDiverted {
+        /// The number that the caller had called; empty where withheld.
+        first: Redacted<String>,
+        /// The number that sent the call here; empty where withheld.
+        last: Redacted<String>,
+        /// Why it did.
+        reason: DiversionReason,
+        /// How often the call was sent on.
+        times: u32,
     },
     /// A step of the flow began.
     FlowStepEntered {
@@ -250,6 +263,25 @@ pub enum ContactFact {
         number: Redacted<String>,
         /// The name of the gateway that was tried first.
         gateway: String,
+    },
+    /// The other side of a leg said why it ended or was not taken (RFC 3326): the next facts are
+    /// what followed.
+    ReasonGiven {
+        /// Whose leg.
+        leg: EndedLeg,
+        /// The offer that had brought it, or was to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        offer: Option<OfferId>,
+        /// What `cause` is a number of.
+        protocol: CauseOf,
+        /// The number.
+        cause: u16,
+        /// What the number means; empty for one without a name.
+        #[serde(default)]
+        meaning: String,
+        /// The other side's own words; may be empty.
+        #[serde(default)]
+        text: String,
     },
     /// A recording began.
     RecordingStarted {

@@ -4,7 +4,7 @@ use hotline_base::{E164, Name, RecordingId, Reject};
 use hotline_flow::run::{self, Ask, Input, Note, QueueAsk, Turn};
 use hotline_flow::{Key, PromptRef, RejectReason};
 use hotline_routing::estimate::{Announced, announce};
-use hotline_wire::node::{Prompt, Verb, VerbResult};
+use hotline_wire::node::{Prompt, SentKeys, Verb, VerbResult};
 use std::collections::BTreeMap;
 
 use crate::step::Work;
@@ -141,9 +141,11 @@ impl Work<'_> {
                     terminators: terminators.clone(),
                 });
             }
-            Ask::Transfer { target, ring_timeout_ms } => {
-                verbs.push(Verb::Transfer { target: target.clone(), ring_timeout_ms: *ring_timeout_ms, record: None })
+            Ask::Transfer { target, ring_timeout_ms, keys } => {
+                let (target, ring_timeout_ms) = (target.clone(), *ring_timeout_ms);
+                verbs.push(Verb::Transfer { target, ring_timeout_ms, record: None, keys: keys.as_ref().map(sent) });
             }
+            Ask::SendKeys(keys) => verbs.push(Verb::SendKeys(sent(keys))),
             Ask::Hook { target, timeout_ms, body } => {
                 self.contact.hooks += 1;
                 self.effects.push(ContactEffect::CallHook {
@@ -178,6 +180,7 @@ impl Work<'_> {
             (Ask::Hangup | Ask::Reject { .. } | Ask::Hook { .. }, _) => return Ok(()),
             (_, VerbResult::Failed { .. }) => Input::Failed,
             (Ask::Play, _) => Input::PromptsDone,
+            (Ask::SendKeys(_), _) => Input::KeysSent,
             (Ask::Gather { .. }, VerbResult::Digits { digits }) => Input::Digits { digits: digits.clone() },
             (Ask::Gather { .. }, _) => Input::Digits { digits: String::new().into() },
             (Ask::Record { queue, .. }, VerbResult::Recorded { recording, duration_ms }) => {
@@ -193,7 +196,7 @@ impl Work<'_> {
             }
             (Ask::Record { .. }, _) => Input::Recorded { duration_ms: 0 },
             (Ask::Transfer { target, .. }, result) => {
-                let answered = matches!(result, VerbResult::Transferred { answered: true });
+                let answered = matches!(result, VerbResult::Transferred { answered: true, .. });
                 self.facts.push(ContactFact::TransferEnded { target: target.clone().into(), answered });
                 let input = Input::Transferred { answered };
                 // An agent may have asked for it, not the flow.
@@ -314,6 +317,10 @@ impl Work<'_> {
         };
         Ok((hold, told))
     }
+}
+
+fn sent(keys: &run::KeysAsk) -> SentKeys {
+    SentKeys { keys: keys.keys.clone(), secret: keys.secret }
 }
 
 fn hold(music: Prompt) -> Verb {

@@ -31,7 +31,9 @@ pub use input::{
 };
 pub use legs::{By, CallbackOrder, Leg, LegRole, MAX_LEGS, PartyLeg, SuperviseMode, TransferKind, TransferTarget};
 pub use queueing::caller_key;
-pub use reasons::{CallbackEnd, CallbackRefusal, EndReason, Ending, FlowPin, LeftQueue, LegFailure, RecordingKind};
+pub use reasons::{
+    CallbackEnd, CallbackRefusal, EndReason, EndedLeg, Ending, FlowPin, LeftQueue, LegFailure, RecordingKind,
+};
 pub use refused::{CallLimit, CallRefused};
 pub use rows::{
     CALLBACKS_PARTITION, CONTACTS_PARTITION, CONTACTS_SHARDS, ContactListing, PhaseName, callbacks_partition,

@@ -3,11 +3,17 @@
 use hotline_base::{AgentId, ContactId, FactBody, Lang, Name, RecordingId, Redacted, Timestamp};
 use hotline_flow::Priority;
 use hotline_routing::callback::NumberRefusal;
-use hotline_wire::node::EndCause;
+use hotline_wire::node::{CallEvent, EndCause};
 use hotline_wire::quality::CallQuality;
+use hotline_wire::reason::Reason;
 use serde::{Deserialize, Serialize};
 
-use crate::ContactFact;
+use crate::{Contact, ContactFact};
+
+/// Reasons of one report that become facts.
+const REASONS: usize = 4;
+/// Characters of a reason's own words that are kept.
+const REASON_CHARS: usize = 64;
 
 /// Which version of which flow a contact runs; it keeps it until its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +116,39 @@ pub enum CallbackEnd {
     Expired,
 }
 
+/// Whose leg ended, or was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndedLeg {
+    /// The caller's, or that of the party called back.
+    Caller,
+    /// An agent's.
+    Agent,
+    /// That of somebody outside: asked for advice, or transferred to.
+    Outside,
+}
+
+/// What the other side said about the end of a leg.
+pub(crate) fn given(contact: &Contact, event: &CallEvent) -> Vec<ContactFact> {
+    let (leg, offer) = match event {
+        CallEvent::OfferFailed { offer, .. } | CallEvent::AgentLegEnded { offer, .. } => {
+            let leg = if contact.is_outside(*offer) { EndedLeg::Outside } else { EndedLeg::Agent };
+            (leg, Some(*offer))
+        }
+        CallEvent::ScriptEnded { .. } => (EndedLeg::Outside, None),
+        _ => (EndedLeg::Caller, None),
+    };
+    let fact = |reason: &Reason| ContactFact::ReasonGiven {
+        leg,
+        offer,
+        protocol: reason.protocol,
+        cause: reason.cause,
+        meaning: reason.meaning().into(),
+        text: reason.text.chars().take(REASON_CHARS).collect(),
+    };
+    event.reasons().iter().take(REASONS).map(fact).collect()
+}
+
 /// What a recording holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -181,6 +220,7 @@ impl FactBody for ContactFact {
     fn name(&self) -> &'static str {
         match self {
             ContactFact::ContactArrived { .. } => "ContactArrived",
+            ContactFact::CallDiverted { .. } => "CallDiverted",
             ContactFact::FlowStepEntered { .. } => "FlowStepEntered",
             ContactFact::MenuChosen { .. } => "MenuChosen",
             ContactFact::InputMissed { .. } => "InputMissed",
@@ -204,6 +244,7 @@ impl FactBody for ContactFact {
             ContactFact::AgentLegEnded { .. } => "AgentLegEnded",
             ContactFact::SurveyAnswered { .. } => "SurveyAnswered",
             ContactFact::TransferEnded { .. } => "TransferEnded",
+            ContactFact::ReasonGiven { .. } => "ReasonGiven",
             ContactFact::RecordingStarted { .. } => "RecordingStarted",
             ContactFact::RecordingSaved { .. } => "RecordingSaved",
             ContactFact::RecordingFailed { .. } => "RecordingFailed",

@@ -370,6 +370,15 @@ impl Contact {
         }
     }
 
+    /// Whether an offer brought, or is to bring, somebody outside.
+    pub(crate) fn is_outside(&self, offer: OfferId) -> bool {
+        let beside = match &self.phase {
+            Phase::Talking { others, .. } => others.iter().any(|leg| leg.offer.offer == offer && leg.outside.is_some()),
+            _ => false,
+        };
+        beside || self.outside == Some(offer)
+    }
+
     /// The agent whom an offer brought or is to bring, colleagues and supervisors included;
     /// `None`: the offer has nothing to do with this contact any more.
     pub fn holder(&self, offer: OfferId) -> Option<AgentId> {

@@ -3,6 +3,7 @@
 use hotline_base::limits::FACTS_PER_STEP;
 use hotline_base::{CommandId, NodeId, Redacted, Reject, Timestamp, Transition};
 use hotline_flow::run;
+use hotline_wire::diverted::Diverted;
 use hotline_wire::legs::{DialFailure, DialogRef};
 use hotline_wire::node::{CallEvent, Decision, Fallback, NodeAction, NodeCommand, Verb};
 
@@ -99,11 +100,16 @@ fn arrive(event: &Event, setting: Option<&Setting>, now: Timestamp) -> Result<St
     let Event::Node { tenant, contact, node, seq, event, .. } = event else {
         return Err(Reject::new("unknown-contact", "there is no such contact"));
     };
-    let CallEvent::Arrived { did, from, display_name, sip_call_id, dialog } = event else {
+    let CallEvent::Arrived { did, from, display_name, sip_call_id, dialog, diverted } = event else {
         return Err(Reject::new("unknown-contact", "the call has not arrived yet"));
     };
     let setting = setting.ok_or_else(setting_missing)?;
-    let caller = run::Caller { number: from.clone(), lang: None };
+    let sent_on = diverted.as_ref().map(|diverted| run::Diverted {
+        first: diverted.first.clone(),
+        last: diverted.last.clone(),
+        reason: diverted.reason.word().into(),
+    });
+    let caller = run::Caller { number: from.clone(), lang: None, diverted: sent_on };
     let turn = run::start(&setting.flow, &caller, &setting.env, now);
     let lang = turn.cursor.lang;
     let contact = Contact {
@@ -138,6 +144,9 @@ fn arrive(event: &Event, setting: Option<&Setting>, now: Timestamp) -> Result<St
     };
     let mut work = Work::new(contact, Some(setting), now);
     work.facts.push(arrived);
+    if let Some(Diverted { first, last, reason, times }) = diverted.clone() {
+        work.facts.push(ContactFact::CallDiverted { first, last, reason, times });
+    }
     work.answering = Some(*seq);
     work.turn(turn)?;
     Ok(work.done())
@@ -262,7 +271,7 @@ impl<'a> Work<'a> {
 
     fn event(&mut self, event: &Event) -> Result<(), Reject> {
         match event {
-            Event::Node { event, .. } => self.node_event(event),
+            Event::Node { event, .. } => self.reported(event),
             Event::Offer { .. } => self.offer(event),
             Event::OfferReturned { offer, declined } => {
                 let why = if *declined { BackReason::Declined } else { BackReason::Rescinded };
@@ -295,6 +304,18 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// What a node reports; what the other side said about the end of a leg is told before what
+    /// follows from it.
+    fn reported(&mut self, event: &CallEvent) -> Result<(), Reject> {
+        let (told, given) = (self.facts.len(), crate::reasons::given(&self.contact, event));
+        self.node_event(event)?;
+        // A report that changes nothing is about a leg that is none of ours any more.
+        if self.facts.len() > told {
+            self.facts.splice(told..told, given);
+        }
+        Ok(())
+    }
+
     fn node_event(&mut self, event: &CallEvent) -> Result<(), Reject> {
         match event {
             CallEvent::Arrived { .. } => Ok(()),
@@ -309,7 +330,7 @@ impl<'a> Work<'a> {
                 Ok(())
             }
             CallEvent::OfferAnswered { offer, dialog } => self.offer_answered(*offer, dialog.as_ref()),
-            CallEvent::OfferFailed { offer, reason, sip_status } => self.offer_failed(*offer, *reason, *sip_status),
+            CallEvent::OfferFailed { offer, reason, sip_status, .. } => self.offer_failed(*offer, *reason, *sip_status),
             CallEvent::AgentLegEnded { offer, .. } => self.agent_leg_ended(*offer),
             // What is left of an attempt to call back; the contact itself goes on.
             CallEvent::CallEnded { .. } if self.is_absent() => {
@@ -320,14 +341,14 @@ impl<'a> Work<'a> {
                 self.unconfirmed(false);
                 Ok(())
             }
-            CallEvent::CallEnded { cause, quality } => {
+            CallEvent::CallEnded { cause, quality, .. } => {
                 let reason = self.reason_of(*cause);
                 self.end(reason, Some(*cause), quality.clone());
                 Ok(())
             }
             CallEvent::PartyRinging => Ok(()),
             CallEvent::PartyAnswered { dialog } => self.party_answered(dialog.as_ref()),
-            CallEvent::PartyFailed { reason, sip_status } => {
+            CallEvent::PartyFailed { reason, sip_status, .. } => {
                 self.party_failed(*reason, *sip_status, false);
                 Ok(())
             }

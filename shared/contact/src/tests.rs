@@ -14,6 +14,7 @@ use crate::*;
 mod callbacks;
 mod legs;
 mod losing;
+mod said;
 mod table;
 mod walks;
 
@@ -105,6 +106,7 @@ fn arrived() -> CallEvent {
         display_name: String::new().into(),
         sip_call_id: "x".into(),
         dialog: Some(dialog("caller")),
+        diverted: None,
     }
 }
 
@@ -401,14 +403,14 @@ impl Life {
 
     fn callback_resting() -> Self {
         let mut life = Self::callback_dialling();
-        life.node(CallEvent::PartyFailed { reason: DialFailure::Busy, sip_status: Some(486) });
+        life.node(CallEvent::PartyFailed { reason: DialFailure::Busy, sip_status: Some(486), reasons: vec![] });
         life
     }
 
     fn over() -> Self {
         let mut life = Self::talking();
         life.now = at(69_000);
-        life.node(CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
+        life.node(CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] });
         life
     }
 }
@@ -433,10 +435,10 @@ fn the_ending_adds_up() {
 #[test]
 fn a_wait_is_kept_over_offers_that_fail() {
     let mut life = Life::offered();
-    let failed = |reason| CallEvent::OfferFailed { offer: offer_id(1), reason, sip_status: None };
+    let failed = |reason| CallEvent::OfferFailed { offer: offer_id(1), reason, sip_status: None, reasons: vec![] };
     life.node(failed(OfferFailure::TimedOut));
     life.now = at(30_000);
-    life.node(CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
+    life.node(CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] });
     let ContactFact::ContactEnded(ending) = last(&life) else { panic!("{:?}", last(&life)) };
     assert_eq!((ending.wait_ms, ending.abandoned_after_ms), (30_000, Some(30_000)));
 }
@@ -445,7 +447,7 @@ fn a_wait_is_kept_over_offers_that_fail() {
 fn who_declined_is_not_asked_again_who_missed_is() {
     for (reason, excluded) in [(OfferFailure::Declined, true), (OfferFailure::TimedOut, false)] {
         let mut life = Life::offered();
-        life.node(CallEvent::OfferFailed { offer: offer_id(1), reason, sip_status: None });
+        life.node(CallEvent::OfferFailed { offer: offer_id(1), reason, sip_status: None, reasons: vec![] });
         let wait = life.contact().wait().expect("waits again");
         assert_eq!(wait.entry.not.contains(&AGENT), excluded, "{reason:?}");
     }
@@ -505,7 +507,7 @@ fn a_message_cut_short_by_hanging_up_counts() {
     let Some(Verb::Record { recording, .. }) = life.contact().script.verbs.last().cloned() else {
         panic!("{:?}", life.contact().script)
     };
-    life.node(CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
+    life.node(CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] });
     let delivered = CallEvent::RecordingEnded { recording, manifest: "m".into(), duration_ms: 8_000, failure: None };
     life.node(delivered);
     assert!(matches!(last(&life), ContactFact::VoicemailLeft { duration_ms: 8_000, .. }));

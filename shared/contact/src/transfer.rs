@@ -75,9 +75,9 @@ impl Work<'_> {
             }
             TransferTarget::Number { number } => {
                 let target = number.expose().clone();
-                let ask = Ask::Transfer { target: target.clone(), ring_timeout_ms: NUMBER_RING_MS };
+                let ask = Ask::Transfer { target: target.clone(), ring_timeout_ms: NUMBER_RING_MS, keys: None };
                 self.contact.phase = Phase::InFlow { ask };
-                self.play(vec![Verb::Transfer { target, ring_timeout_ms: NUMBER_RING_MS, record: None }]);
+                self.play(vec![Verb::Transfer { target, ring_timeout_ms: NUMBER_RING_MS, record: None, keys: None }]);
                 Ok(())
             }
         }

@@ -152,6 +152,7 @@ pub(crate) fn edges(kind: &StepKind) -> Vec<Edge<'_>> {
             out.push(edge(&transfer.then, Why::Then));
             out.push(edge(&transfer.no_answer, Why::NoAnswer));
         }
+        StepKind::SendKeys(send) => out.push(edge(&send.then, Why::Then)),
         StepKind::Subflow(sub) => out.push(edge(&sub.then, Why::Then)),
         StepKind::Hook(hook) => {
             out.push(edge(&hook.then, Why::Then));

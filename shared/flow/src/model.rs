@@ -114,6 +114,8 @@ pub enum StepKind {
     Survey(Survey),
     /// Connects the caller with an outside number.
     Transfer(Transfer),
+    /// Sends keys to the caller's side.
+    SendKeys(SendKeys),
     /// Says good-bye and ends the call.
     Hangup(Hangup),
     /// Refuses the call before it is answered.
@@ -465,10 +467,33 @@ pub struct Transfer {
     pub target: String,
     /// How long it may ring.
     pub timeout: Millis,
+    /// Sent to it as soon as it has answered, such as an extension.
+    pub keys: Option<Keys>,
     /// Next, when nobody answered.
     pub no_answer: Ref,
     /// Next, when the other side hung up first.
     pub then: Ref,
+}
+
+/// Sends keys to the caller's side: to a machine that asks for a PIN or an extension.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendKeys {
+    /// Which.
+    pub keys: Keys,
+    /// Never shown, captured or recorded.
+    pub secret: bool,
+    /// Next.
+    pub then: Ref,
+}
+
+/// Keys to send: `0` to `9`, `*`, `#`, `A` to `D`, the pauses `,` (0.5 s) and `w` (1 s), and
+/// `{variables}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keys {
+    /// As it was written.
+    pub text: String,
+    /// The variables in it.
+    pub variables: Vec<Ref>,
 }
 
 /// Says good-bye and ends the call.
@@ -529,6 +554,7 @@ impl StepKind {
             StepKind::Callback(_) => "callback",
             StepKind::Survey(_) => "survey",
             StepKind::Transfer(_) => "transfer",
+            StepKind::SendKeys(_) => "send_keys",
             StepKind::Hangup(_) => "hangup",
             StepKind::Reject(_) => "reject",
             StepKind::Subflow(_) => "subflow",

@@ -97,6 +97,16 @@ impl fmt::Debug for Millis {
     }
 }
 
+/// A key of a telephone, with the four that only machines have.
+pub(crate) fn is_key(c: char) -> bool {
+    matches!(c, '0'..='9' | '*' | '#' | 'A'..='D')
+}
+
+/// A pause between sent keys: half a second, or one.
+pub(crate) fn is_pause(c: char) -> bool {
+    matches!(c, ',' | 'w')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -193,7 +193,7 @@ pub async fn request(service: &Service, tenant: TenantId, request: Request) -> R
     let own = own_flow(service, tenant, &queue).await?;
     let pinned = setting::pinned(service, tenant, &pin).await?;
     let number: Redacted<String> = number.to_string().into();
-    let caller = run::Caller { number: number.clone(), lang: None };
+    let caller = run::Caller { number: number.clone(), ..run::Caller::default() };
     let now = service.now();
     let contact = ContactId::new(now, service.ports.world.random());
     let order = CallbackOrder {

@@ -71,7 +71,7 @@ pub async fn handle(service: &Service, input: CallInput) -> Result<Decision, Ser
             futures::future::join(buried(service, contact), nodes::has_lost(service, node, contact)).await;
         if buried? {
             let id = derived_input(&["tombstone", &contact.to_string()]);
-            let event = CallEvent::CallEnded { cause: EndCause::Cancelled, quality: None };
+            let event = CallEvent::CallEnded { cause: EndCause::Cancelled, quality: None, reasons: vec![] };
             let step = Event::Node { tenant, contact, node, seq, at, event };
             stepped = contacts::step(service, tenant, contact, id, step, None).await?;
         } else if let Some(moment) = lost? {

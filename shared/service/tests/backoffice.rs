@@ -28,7 +28,7 @@ fn recorded(world: &mut World) -> (common::Call, RecordingId) {
     let (mut call, _) = world.call();
     let ring = world.ring(&mut call);
     world.send(&mut call, CallEvent::OfferAnswered { offer: ring.offer, dialog: None });
-    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
+    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] });
     (call, ring.record.expect("calls are recorded"))
 }
 
@@ -261,7 +261,7 @@ fn a_group_is_rung_directly() {
     let ring = world.ring(&mut call);
     assert_eq!(ring.agent, AGENT);
     let reason = OfferFailure::Declined;
-    world.send(&mut call, CallEvent::OfferFailed { offer: ring.offer, reason, sip_status: Some(603) });
+    world.send(&mut call, CallEvent::OfferFailed { offer: ring.offer, reason, sip_status: Some(603), reasons: vec![] });
     let commands = world.commands(&mut call);
     assert!(matches!(commands.as_slice(), [NodeAction::Script { .. }]), "{commands:?}");
     assert_eq!(call.words(), "play hangup");
@@ -286,7 +286,7 @@ fn the_last_agent_who_leaves_sends_the_waiting_on() {
     world.send(&mut first, CallEvent::OfferAnswered { offer: ring.offer, dialog: None });
     let (mut second, _) = world.call();
     assert_eq!(second.words(), "answer hold", "the queue is staffed: wait");
-    world.send(&mut first, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
+    world.send(&mut first, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] });
     let away = hotline_routing::agent::Requested::Away { reason: name("lunch") };
     let ask = hotline_service::agents::end_wrap_up(&world.service, TENANT, AGENT);
     let set = hotline_service::agents::request_state(&world.service, TENANT, AGENT, away);

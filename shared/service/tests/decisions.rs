@@ -19,7 +19,7 @@ fn served(world: &mut World, wait_ms: i64, talk_ms: i64) -> common::Call {
     world.pass_ms(2_000);
     world.send(&mut call, CallEvent::OfferAnswered { offer: ring.offer, dialog: None });
     world.pass_ms(talk_ms);
-    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
+    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] });
     block_on(agents::end_wrap_up(&world.service, TENANT, AGENT)).unwrap();
     let away = hotline_routing::agent::Requested::Away { reason: name("pause") };
     block_on(agents::request_state(&world.service, TENANT, AGENT, away)).unwrap();
@@ -67,7 +67,7 @@ fn a_period_is_read_back_from_its_facts() {
     served(&mut world, 5_000, 20_000);
     let (mut left, _) = world.call();
     world.pass_ms(40_000);
-    world.send(&mut left, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
+    world.send(&mut left, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] });
     let (period, truncated) = block_on(whatif::record(&world.service, TENANT, moment(0), moment(900_000))).unwrap();
     assert!(!truncated);
     let seen: Vec<Seen> = period.calls.iter().flat_map(|call| &call.visits).map(|visit| visit.seen).collect();

@@ -141,13 +141,13 @@ fn a_journey_through_faults_ends_like_one_without() {
         assert_eq!(ring.agent, AGENT);
         let offer = ring.offer;
         persist(&bad, &input(2, CallEvent::OfferAnswered { offer, dialog: None }, &world));
-        let left = CallEvent::AgentLegEnded { offer, cause: EndCause::HungUp };
+        let left = CallEvent::AgentLegEnded { offer, cause: EndCause::HungUp, reasons: vec![] };
         let decision = persist(&bad, &input(3, left, &world));
         let label = decision.label;
         assert!(decision.script.is_some(), "seed {seed}: the survey");
         let result = VerbResult::Digits { digits: "4".to_string().into() };
         persist(&bad, &input(4, CallEvent::ScriptEnded { label, result }, &world));
-        let over = CallEvent::CallEnded { cause: EndCause::Script, quality: None };
+        let over = CallEvent::CallEnded { cause: EndCause::Script, quality: None, reasons: vec![] };
         persist(&bad, &input(5, over, &world));
         world.pass_ms(180_000);
 

@@ -38,6 +38,7 @@ fn dial(world: &mut World, from: &str, place: &str) -> (Call, Decision) {
         display_name: String::new().into(),
         sip_call_id: "x".into(),
         dialog: Some(dialog),
+        diverted: None,
     };
     let decision = world.send(&mut call, event);
     (call, decision)
@@ -52,7 +53,7 @@ fn refused(decision: &Decision) -> Option<(u16, u32)> {
 }
 
 fn hang_up(world: &mut World, call: &mut Call) {
-    world.send(call, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
+    world.send(call, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] });
 }
 
 #[test]
@@ -151,6 +152,7 @@ fn a_tenant_has_so_many_calls_at_once_but_those_on_the_list_are_let_in() {
         display_name: String::new().into(),
         sip_call_id: "x".into(),
         dialog: None,
+        diverted: None,
     };
     world.pass_ms(61_000);
     let input = hotline_wire::node::CallInput {

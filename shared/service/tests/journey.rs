@@ -41,12 +41,12 @@ fn a_call_from_the_first_ring_to_its_ticket() {
     assert!(matches!(world.agent().state, AgentState::Busy { .. }));
     world.pass_ms(60_000);
 
-    world.send(&mut call, CallEvent::AgentLegEnded { offer, cause: EndCause::HungUp });
+    world.send(&mut call, CallEvent::AgentLegEnded { offer, cause: EndCause::HungUp, reasons: vec![] });
     assert_eq!(call.words(), "gather", "the survey's question");
     assert!(matches!(world.agent().state, AgentState::WrapUp { .. }));
     world.press(&mut call, "5");
     assert_eq!(call.words(), "play hangup");
-    let over = CallEvent::CallEnded { cause: EndCause::Script, quality: None };
+    let over = CallEvent::CallEnded { cause: EndCause::Script, quality: None, reasons: vec![] };
     assert_eq!(world.send(&mut call, over).script, None);
     world.pass_ms(40_000);
     assert_eq!(world.agent().state, AgentState::Available, "wrap-up is over");
@@ -153,7 +153,7 @@ fn who_waits_is_offered_when_an_agent_comes() {
     world.pass_ms(20_000);
     let told = world.commands(&mut second);
     assert!(matches!(told.as_slice(), [NodeAction::Announce { .. }]), "{told:?}");
-    world.send(&mut first, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
+    world.send(&mut first, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] });
     assert!(matches!(world.agent().state, AgentState::WrapUp { .. }));
     world.pass_ms(20_000);
     world.sign_in();
@@ -171,7 +171,7 @@ fn the_longest_wait_ends_with_a_script_by_command() {
     let commands = world.commands(&mut call);
     assert!(matches!(commands.as_slice(), [NodeAction::Script { .. }]), "{commands:?}");
     assert_eq!(call.words(), "play hangup");
-    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::Script, quality: None });
+    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::Script, quality: None, reasons: vec![] });
     assert!(world.journey(&call).contains(&"QueueLeft".to_string()));
 }
 
@@ -182,7 +182,8 @@ fn an_offer_that_nobody_takes_returns_the_contact_and_parks_the_agent() {
     world.available();
     let (mut call, _) = world.call();
     let ring = world.ring(&mut call);
-    let failed = CallEvent::OfferFailed { offer: ring.offer, reason: OfferFailure::TimedOut, sip_status: None };
+    let failed =
+        CallEvent::OfferFailed { offer: ring.offer, reason: OfferFailure::TimedOut, sip_status: None, reasons: vec![] };
     world.send(&mut call, failed);
     let AgentState::Away { reason } = world.agent().state else { panic!("{:?}", world.agent()) };
     assert_eq!(reason.as_str(), "missed-offer");
@@ -223,7 +224,7 @@ fn a_phone_that_answers_after_its_offer_is_let_go() {
     assert!(matches!(world.agent().state, AgentState::Away { .. }), "{:?}", world.agent());
     world.send(&mut call, CallEvent::OfferAnswered { offer, dialog: None });
     assert_eq!(world.commands(&mut call), [NodeAction::ReleaseAgent { offer }]);
-    world.send(&mut call, CallEvent::AgentLegEnded { offer, cause: EndCause::Command });
+    world.send(&mut call, CallEvent::AgentLegEnded { offer, cause: EndCause::Command, reasons: vec![] });
     assert_eq!(call.words(), "hold", "the music again");
 }
 
@@ -235,7 +236,7 @@ fn a_caller_who_leaves_while_the_phone_rings_frees_the_agent() {
     let (mut call, _) = world.call();
     world.ring(&mut call);
     world.pass_ms(7_000);
-    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
+    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] });
     assert_eq!(world.agent().state, AgentState::Available);
     let ended = world.facts.iter().find(|fact| fact.name == "ContactEnded").unwrap();
     assert_eq!(ended.body["abandoned_after_ms"], 7_000);
@@ -282,7 +283,7 @@ fn an_unknown_number_is_told_so() {
     let (mut call, decision) = world.call_to("+8610999");
     let Some([Verb::Reject { status: 404, prompts, .. }]) = decision.script.as_deref() else { panic!("{decision:?}") };
     assert_eq!(prompts.len(), 4, "three tones and the announcement");
-    let over = CallEvent::CallEnded { cause: EndCause::Script, quality: None };
+    let over = CallEvent::CallEnded { cause: EndCause::Script, quality: None, reasons: vec![] };
     assert_eq!(world.send(&mut call, over).script, None);
 }
 
@@ -292,7 +293,7 @@ fn a_hang_up_may_overtake_the_arrival() {
     let contact = ContactId::new(world.service.now(), 5);
     let input =
         |seq, event| CallInput { contact, tenant: None, node: common::NODE, seq, at: world.service.now(), event };
-    let over = CallEvent::CallEnded { cause: EndCause::Cancelled, quality: None };
+    let over = CallEvent::CallEnded { cause: EndCause::Cancelled, quality: None, reasons: vec![] };
     let (over, come) = (input(2, over), input(1, arrived(common::DID)));
     let decision = block_on(ivr::handle(&world.service, over)).unwrap();
     assert_eq!(decision.script, None);
@@ -315,7 +316,7 @@ fn another_node_cannot_speak_for_a_contact() {
         node: NodeId::from_u128(78),
         seq: 2,
         at: world.service.now(),
-        event: CallEvent::CallEnded { cause: EndCause::HungUp, quality: None },
+        event: CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] },
     };
     let answer = block_on(ivr::handle(&world.service, input)).unwrap();
     assert_eq!((answer.label.as_str(), answer.script), ("ended", None), "it is not that node's call any more");
@@ -344,7 +345,7 @@ fn out_of_hours_a_message_is_taken() {
     let Some(Verb::Record { recording, .. }) = call.script.last().cloned() else { panic!() };
     world.ended(&mut call, VerbResult::Recorded { recording, duration_ms: 4_000 });
     assert!(call.words().ends_with("hangup"));
-    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::Script, quality: None });
+    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::Script, quality: None, reasons: vec![] });
     let contact = world.contact(&call);
     assert!(contact.voicemail);
     assert_eq!(contact.recordings[0].status, RecordingStatus::Running);
@@ -371,7 +372,7 @@ fn a_contact_is_in_the_waiting_list_exactly_while_it_waits() {
     world.available();
     assert_eq!(waiting(&world), 0, "offered, so not waiting");
     world.ring(&mut call);
-    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
+    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] });
     assert_eq!(waiting(&world), 0);
 }
 
@@ -447,7 +448,7 @@ fn who_talked_with_a_caller_last_is_preferred() {
     let (mut call, _) = world.call();
     let ring = world.ring(&mut call);
     world.send(&mut call, CallEvent::OfferAnswered { offer: ring.offer, dialog: None });
-    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
+    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] });
     world.pass_ms(20_000);
     let (again, _) = world.call();
     let affinity = world.contact(&again).wait().unwrap().entry.affinity.unwrap();

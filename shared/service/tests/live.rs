@@ -59,7 +59,7 @@ fn consoles_hear_what_concerns_them() {
     let (mut call, _) = world.call();
     let ring = world.ring(&mut call);
     world.send(&mut call, CallEvent::OfferAnswered { offer: ring.offer, dialog: None });
-    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
+    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] });
     let sent = world.memory.push.take();
     assert!(
         sent.iter().any(|(to, body)| to == "agent" && body.contains(common::CALLER)),

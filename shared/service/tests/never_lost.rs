@@ -112,6 +112,7 @@ impl Nodes for World {
             display_name: "Li".to_string().into(),
             sip_call_id: "abc@host".into(),
             dialog: Some(dialog("caller")),
+            diverted: None,
         };
         self.send(&mut call, event);
         call
@@ -183,7 +184,12 @@ fn a_dead_node_is_found_within_fifteen_seconds_by_the_queue_of_timers() {
     world.available();
     assert!(matches!(world.asked(OTHER).as_slice(), [NodeAction::Ring(_)]), "and the caller is offered there");
     // What the lost node still says is not listened to.
-    let late = world.input(NODE, call.contact, 2, CallEvent::CallEnded { cause: EndCause::Lost, quality: None });
+    let late = world.input(
+        NODE,
+        call.contact,
+        2,
+        CallEvent::CallEnded { cause: EndCause::Lost, quality: None, reasons: vec![] },
+    );
     assert_eq!((late.script, world.state(call.contact).is_alive()), (None, true));
 }
 
@@ -248,7 +254,12 @@ fn an_agent_at_another_node_is_rung_there_and_one_at_a_dead_node_is_not() {
     let asked = world.asked(NODE);
     let [NodeAction::Ring(ring)] = asked.as_slice() else { panic!("{asked:?}") };
     assert_eq!((ring.phone_node, ring.phone_address.as_deref()), (OTHER, Some("10.0.0.88:5060")));
-    world.input(NODE, call.contact, 2, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
+    world.input(
+        NODE,
+        call.contact,
+        2,
+        CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] },
+    );
 
     world.memory.world.advance_ms(10_000);
     world.alive(NODE);
@@ -266,7 +277,7 @@ fn who_leaves_the_queue_is_called_back_when_the_turn_comes_and_it_is_the_same_ma
     world.alive(NODE);
     let since = world.state(call.contact).wait().unwrap().entry.virtual_time();
     world.press(&mut call, "9");
-    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::Script, quality: None });
+    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::Script, quality: None, reasons: vec![] });
     let [back] = world.open_callbacks()[..] else { panic!("{:?}", world.open_callbacks()) };
     let waiting = world.state(back);
     assert_eq!(waiting.wait().unwrap().entry.virtual_time(), since, "the same place");
@@ -284,7 +295,7 @@ fn who_leaves_the_queue_is_called_back_when_the_turn_comes_and_it_is_the_same_ma
     let offer = dial.agent.expect("the agent first").offer;
     world.input(NODE, back, 1, CallEvent::OfferAnswered { offer, dialog: None });
     assert!(matches!(world.agent().state, AgentState::Busy { .. }));
-    let busy = CallEvent::PartyFailed { reason: DialFailure::Busy, sip_status: Some(486) };
+    let busy = CallEvent::PartyFailed { reason: DialFailure::Busy, sip_status: Some(486), reasons: vec![] };
     world.input(NODE, back, 2, busy);
     assert_eq!(world.agent().state, AgentState::Available, "no wrap-up for nobody");
     assert!(matches!(world.state(back).phase, Phase::Resting { .. }));
@@ -305,7 +316,7 @@ fn who_leaves_the_queue_is_called_back_when_the_turn_comes_and_it_is_the_same_ma
     world.input(NODE, back, 2, CallEvent::PartyAnswered { dialog: None });
     assert!(matches!(world.state(back).phase, Phase::Talking { .. }));
     assert_eq!(world.open_callbacks(), []);
-    world.input(NODE, back, 3, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
+    world.input(NODE, back, 3, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] });
     let ticket = block_on(tickets::get(&world.service, TENANT, ticket_of(call.contact))).unwrap().unwrap();
     assert_eq!(ticket.contacts, [call.contact, back]);
     assert_eq!(block_on(tickets::get(&world.service, TENANT, ticket_of(back))).unwrap(), None);
@@ -337,12 +348,12 @@ fn a_call_back_that_nobody_took_after_all_tries_is_abandoned() {
     world.pass_ms(5_000);
     world.alive(NODE);
     world.press(&mut call, "9");
-    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::Script, quality: None });
+    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::Script, quality: None, reasons: vec![] });
     let [back] = world.open_callbacks()[..] else { panic!("{:?}", world.open_callbacks()) };
     world.sign_in();
     world.available();
     assert!(matches!(world.asked(NODE).last(), Some(NodeAction::Dial { party, .. }) if party.agent.is_none()));
-    let missed = CallEvent::PartyFailed { reason: DialFailure::NoAnswer, sip_status: Some(480) };
+    let missed = CallEvent::PartyFailed { reason: DialFailure::NoAnswer, sip_status: Some(480), reasons: vec![] };
     world.input(NODE, back, 1, missed);
     assert!(!world.state(back).is_alive());
     let now = world.service.now();
@@ -364,7 +375,7 @@ fn a_queue_asks_its_parties_with_a_flow_of_their_own_whether_they_are_there() {
     world.alive(NODE);
     let mut call = world.arrives();
     world.press(&mut call, "9");
-    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::Script, quality: None });
+    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::Script, quality: None, reasons: vec![] });
     let [back] = world.open_callbacks()[..] else { panic!("{:?}", world.open_callbacks()) };
     world.sign_in();
     world.available();
@@ -386,7 +397,7 @@ fn whoever_calls_in_while_a_call_back_waits_has_its_place() {
     let mut call = world.arrives();
     let since = world.state(call.contact).wait().unwrap().entry.virtual_time();
     world.press(&mut call, "9");
-    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::Script, quality: None });
+    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::Script, quality: None, reasons: vec![] });
     let [back] = world.open_callbacks()[..] else { panic!() };
     world.pass_ms(120_000);
     let again = world.arrives();
@@ -453,7 +464,7 @@ fn a_caller_is_handed_to_a_number_and_comes_back_where_nobody_answers() {
     let commands = world.commands(&mut call);
     assert!(matches!(commands.as_slice(), [NodeAction::ReleaseAgent { .. }, NodeAction::Script { .. }]));
     assert_eq!(call.words(), "transfer");
-    world.ended(&mut call, hotline_wire::node::VerbResult::Transferred { answered: false });
+    world.ended(&mut call, hotline_wire::node::VerbResult::Transferred { answered: false, reasons: vec![] });
     assert_eq!(call.words(), "hold", "back in the queue");
     let journey = world.journey(&call).join(" ");
     assert!(journey.contains("ContactTransferred") && journey.ends_with("TransferReturned"), "{journey}");

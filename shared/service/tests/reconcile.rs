@@ -60,7 +60,7 @@ fn a_healthy_hotline_has_nothing_to_find() {
     assert_eq!(pass(&mut world), []);
     world.send(&mut call, CallEvent::OfferAnswered { offer: ring.offer, dialog: None });
     assert_eq!(pass(&mut world), []);
-    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
+    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] });
     assert_eq!(pass(&mut world), []);
     assert!(world.facts.iter().all(|fact| fact.name != "TablesReconciled"));
 }
@@ -86,7 +86,7 @@ fn ghosts_are_removed_from_queues() {
     let mut world = world();
     let (mut call, _) = world.call();
     let ghost = row(&world, "waiting/technical").unwrap();
-    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
+    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] });
     let store = world.memory.ports().store;
     let nobody = AgentId::from_u128(31_337);
     let rows = [
@@ -129,7 +129,7 @@ fn a_stuck_agent_is_freed() {
     let store = world.memory.ports().store;
     let key = agent_key(TENANT, AGENT);
     let before = block_on(store.load(&key)).unwrap().unwrap();
-    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
+    world.send(&mut call, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] });
     world.pass_ms(60_000);
     let now = block_on(store.load(&key)).unwrap().unwrap();
     let write = hotline_ports::Write {

@@ -32,7 +32,7 @@ fn configure(world: &World, rules: &[(Metric, u32, u32)]) {
 }
 
 fn hang_up(world: &mut World, call: &mut common::Call) {
-    world.send(call, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
+    world.send(call, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] });
 }
 
 /// Open alarms in words.

@@ -8,8 +8,10 @@
 use hotline_base::{AgentId, CommandId, ContactId, Lang, NodeId, OfferId, RecordingId, Redacted, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::diverted::Diverted;
 use crate::legs::{Arrangement, DialFailure, DialParty, DialogRef};
 use crate::quality::{CallQuality, SoundBand};
+use crate::reason::Reason;
 
 /// Something happened to a call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,6 +49,9 @@ pub enum CallEvent {
         /// What another node needs to take the leg over; `None` where the leg cannot be.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         dialog: Option<DialogRef>,
+        /// Who sent the call on to us, where a trunk said so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        diverted: Option<Diverted>,
     },
     /// The party that [`NodeAction::Dial`] calls hears its phone ring.
     PartyRinging,
@@ -64,6 +69,9 @@ pub enum CallEvent {
         reason: DialFailure,
         /// The SIP status, where there was one.
         sip_status: Option<u16>,
+        /// What the other side said about it (RFC 3326).
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        reasons: Vec<Reason>,
     },
     /// The caller's leg was taken over from a lost node: the decision plays.
     Reanchored {
@@ -128,6 +136,9 @@ pub enum CallEvent {
         reason: OfferFailure,
         /// The SIP status, where there was one.
         sip_status: Option<u16>,
+        /// What the other side said about it (RFC 3326).
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        reasons: Vec<Reason>,
     },
     /// The agent's leg ended while the caller is still there.
     AgentLegEnded {
@@ -135,6 +146,9 @@ pub enum CallEvent {
         offer: OfferId,
         /// How.
         cause: EndCause,
+        /// What the other side said about it (RFC 3326).
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        reasons: Vec<Reason>,
     },
     /// The caller's leg ended: the call is over for the node.
     CallEnded {
@@ -143,6 +157,9 @@ pub enum CallEvent {
         /// Measured on the legs.
         #[serde(default)]
         quality: Option<CallQuality>,
+        /// What the other side said about it (RFC 3326).
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        reasons: Vec<Reason>,
     },
     /// A recording is complete in object storage, or failed for good.
     RecordingEnded {
@@ -155,6 +172,20 @@ pub enum CallEvent {
         /// What is missing, in words; `None`: nothing.
         failure: Option<String>,
     },
+}
+
+impl CallEvent {
+    /// What the other side of a leg that ended said about it.
+    pub fn reasons(&self) -> &[Reason] {
+        match self {
+            CallEvent::PartyFailed { reasons, .. }
+            | CallEvent::OfferFailed { reasons, .. }
+            | CallEvent::AgentLegEnded { reasons, .. }
+            | CallEvent::CallEnded { reasons, .. }
+            | CallEvent::ScriptEnded { result: VerbResult::Transferred { reasons, .. }, .. } => reasons,
+            _ => &[],
+        }
+    }
 }
 
 /// Why an offer did not become a call.
@@ -228,6 +259,9 @@ pub enum VerbResult {
     Transferred {
         /// Whether the other side answered.
         answered: bool,
+        /// What the other side said about it (RFC 3326).
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        reasons: Vec<Reason>,
     },
     /// The verb could not be carried out (a missing prompt object, an unreachable target).
     Failed {
@@ -268,6 +302,9 @@ pub enum TapVoices {
     /// All of them.
     Both,
 }
+
+/// Keys and pauses of one [`SentKeys`] at most.
+pub const SENT_KEYS: usize = 64;
 
 /// Verbs in order; the last one's result is reported.
 pub type MediaScript = Vec<Verb>;
@@ -348,9 +385,26 @@ pub enum Verb {
         /// Recorded where given.
         #[serde(default)]
         record: Option<RecordingId>,
+        /// Sent to the other side as soon as it has answered.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        keys: Option<SentKeys>,
     },
+    /// Sends keys on the caller's leg, as if a telephone's were pressed: as telephone events where they were
+    /// agreed on (RFC 4733), else by INFO to a peer that takes it, else as tones.
+    SendKeys(SentKeys),
     /// Ends the call.
     Hangup,
+}
+
+/// Keys that the node sends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentKeys {
+    /// `0` to `9`, `*`, `#` and `A` to `D`; `,` waits for half a second, `w` for one. At most
+    /// [`SENT_KEYS`] count, any other character is left out.
+    pub keys: Redacted<String>,
+    /// Neither captured nor recorded.
+    #[serde(default)]
+    pub secret: bool,
 }
 
 /// Rings an agent and joins the legs when the phone answers.

@@ -123,7 +123,7 @@ impl World {
             5 => Command::AnswerReoffer { call, sdp: (mode & 1 == 0).then_some(sdp) },
             6 => Command::Reoffer { call, sdp },
             7 => Command::AnswerLateOffer { call, sdp },
-            8 => Command::Hangup { call, status: None, reason: None },
+            8 => Command::Hangup { call, status: None, reasons: vec![] },
             9 => Command::Reply { request, status: 200, headers: Vec::new() },
             10 => Command::Account { request, ha1: Some(Ha1::of("kim", "fuzz", "secret")) },
             11 => Command::Refer { call, refer_to: "sip:other@192.0.2.9".into() },

@@ -62,4 +62,5 @@ fn golden(name: &str) {
 fn every_script_plays_as_written() {
     golden("demo");
     golden("support");
+    golden("machine");
 }

@@ -9,7 +9,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot};
 
 use hotline_sip::api::{CallHandle, Command, Credentials, Event, Invite, Output, Path};
-use hotline_sip::{Endpoint, EndpointConfig};
+use hotline_sip::{Endpoint, EndpointConfig, Reason};
 
 use crate::config::PhoneConfig;
 use crate::media::{Heard, Speaker};
@@ -219,7 +219,7 @@ impl Shell {
             }
             Ask::HangUp => {
                 let call = self.call.take().ok_or(PhoneError::NoCall)?;
-                self.command(Command::Hangup { call: call.handle, status: None, reason: None })?;
+                self.command(Command::Hangup { call: call.handle, status: None, reasons: vec![] })?;
                 self.tell(PhoneEvent::Ended { by_peer: false, status: None, reason: String::new() });
                 Ok(())
             }
@@ -412,17 +412,20 @@ impl Shell {
                 // Nothing to transfer to; a refusal is all the peer needs.
                 let _ = self.command(Command::Reply { request, status: 603, headers: Vec::new() });
             }
-            Event::Cancelled { call } if ours == Some(call) => {
+            Event::Cancelled { call, .. } if ours == Some(call) => {
                 self.call = None;
                 self.tell(PhoneEvent::Ended { by_peer: true, status: Some(487), reason: "cancelled".into() });
             }
-            Event::Failed { call, status, reason } if ours == Some(call) => {
+            Event::Failed { call, status, phrase, reasons } if ours == Some(call) => {
                 self.call = None;
+                // A cause (RFC 3326) says more than the phrase.
+                let reason = Reason::header(&reasons).unwrap_or(phrase);
                 self.tell(PhoneEvent::Ended { by_peer: true, status: Some(status), reason });
             }
-            Event::Ended { call, by_peer, reason } if ours == Some(call) => {
+            Event::Ended { call, by_peer, fault, reasons } if ours == Some(call) => {
                 self.call = None;
-                self.tell(PhoneEvent::Ended { by_peer, status: None, reason: reason.unwrap_or_default() });
+                let reason = Reason::header(&reasons).or(fault.map(ToString::to_string)).unwrap_or_default();
+                self.tell(PhoneEvent::Ended { by_peer, status: None, reason });
             }
             _ => {}
         }
@@ -448,7 +451,7 @@ impl Shell {
         let sdp = sdp::answer(self.rtp_local, &agreed, version, "sendrecv");
         // Both may be gone already.
         let _ = self.command(Command::Answer { call: new, sdp: sdp.into(), headers: Vec::new() });
-        let _ = self.command(Command::Hangup { call: old, status: None, reason: None });
+        let _ = self.command(Command::Hangup { call: old, status: None, reasons: vec![] });
         self.tell(PhoneEvent::Replaced);
     }
 
@@ -529,7 +532,7 @@ impl Shell {
     async fn farewell(&mut self) {
         if let Some(call) = self.call.take() {
             // It may have ended by itself.
-            let _ = self.command(Command::Hangup { call: call.handle, status: None, reason: None });
+            let _ = self.command(Command::Hangup { call: call.handle, status: None, reasons: vec![] });
         }
         if self.registration.is_some() {
             let _ = self.register(false);

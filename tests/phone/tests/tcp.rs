@@ -50,7 +50,7 @@ fn server() -> SocketAddr {
                         ]
                     }
                     Output::Event(Event::Answered { call, .. }) => {
-                        vec![Command::Hangup { call, status: None, reason: Some("Q.850;cause=16".into()) }]
+                        vec![Command::Hangup { call, status: None, reasons: vec![hotline_sip::Reason::q850(16, "")] }]
                     }
                     _ => vec![],
                 };

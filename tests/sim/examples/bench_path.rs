@@ -66,7 +66,18 @@ async fn one_call(memory: &Memory, service: &Service, n: u128) -> Result<(), Ser
     };
     let from = Redacted::new(format!("+8613{n:09}"));
     let display_name = Redacted::new(String::new());
-    send(1, CallEvent::Arrived { did: DID.into(), from, display_name, sip_call_id: "x".into(), dialog: None }).await?;
+    send(
+        1,
+        CallEvent::Arrived {
+            did: DID.into(),
+            from,
+            display_name,
+            sip_call_id: "x".into(),
+            dialog: None,
+            diverted: None,
+        },
+    )
+    .await?;
     agents::request_state(service, TENANT, AGENT, Requested::Available).await?;
     let offers = memory.nodes.take(NODE).into_iter().filter_map(|command| match command.action {
         NodeAction::Ring(ring) => Some(ring.offer),
@@ -76,7 +87,7 @@ async fn one_call(memory: &Memory, service: &Service, n: u128) -> Result<(), Ser
         send(2, CallEvent::OfferAnswered { offer, dialog: None }).await?;
     }
     agents::request_state(service, TENANT, AGENT, Requested::Away { reason: name("pause") }).await?;
-    send(3, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None }).await?;
+    send(3, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] }).await?;
     memory.store.take_stream();
     Ok(())
 }

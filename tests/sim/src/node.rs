@@ -218,6 +218,7 @@ impl SimNode {
             display_name: Redacted::new(String::new()),
             sip_call_id: format!("sim-{contact}"),
             dialog: Some(dialog(contact)),
+            diverted: None,
         };
         self.ask(scene, contact, event);
     }
@@ -400,7 +401,11 @@ impl SimNode {
             return;
         }
         if let Err(reason) = call.takes(&ring) {
-            return self.ask(scene, contact, CallEvent::OfferFailed { offer, reason, sip_status: None });
+            return self.ask(
+                scene,
+                contact,
+                CallEvent::OfferFailed { offer, reason, sip_status: None, reasons: vec![] },
+            );
         }
         let beside = ring.arrange.is_some();
         call.partners.insert(offer, Partner { agent: ring.agent, record: ring.record, joined: false, beside });
@@ -462,7 +467,7 @@ impl SimNode {
         if let Some(partner) = call.partners.remove(&offer) {
             scene.out.push(Out::Drop { agent: partner.agent, offer });
         }
-        self.ask(scene, contact, CallEvent::OfferFailed { offer, reason, sip_status });
+        self.ask(scene, contact, CallEvent::OfferFailed { offer, reason, sip_status, reasons: vec![] });
         self.dial_lost_agent(scene, contact);
     }
 
@@ -486,7 +491,7 @@ impl SimNode {
         if let Some(partner) = call.partners.remove(&offer) {
             scene.out.push(Out::Drop { agent: partner.agent, offer });
         }
-        self.ask(scene, contact, CallEvent::AgentLegEnded { offer, cause });
+        self.ask(scene, contact, CallEvent::AgentLegEnded { offer, cause, reasons: vec![] });
         self.dial_lost_agent(scene, contact);
     }
 
@@ -505,7 +510,7 @@ impl SimNode {
             scene.out.push(Out::Drop { agent: partner.agent, offer });
         }
         scene.out.push(Out::CallerGone { contact });
-        self.ask(scene, contact, CallEvent::CallEnded { cause, quality: None });
+        self.ask(scene, contact, CallEvent::CallEnded { cause, quality: None, reasons: vec![] });
     }
 
     /// A command from the queue.
@@ -656,7 +661,15 @@ impl Call {
             Verb::Transfer { .. } => {
                 let answered = scene.rng.chance(700);
                 let ms = scene.rng.between(2_000, 30_000);
-                scene.after(ms, contact, Later::VerbEnds { turn, result: VerbResult::Transferred { answered } });
+                scene.after(
+                    ms,
+                    contact,
+                    Later::VerbEnds { turn, result: VerbResult::Transferred { answered, reasons: vec![] } },
+                );
+                Begun::Waits
+            }
+            Verb::SendKeys(sent) => {
+                ends(200 * sent.keys.expose().len() as i64, VerbResult::Done);
                 Begun::Waits
             }
             Verb::Reject { .. } | Verb::Hangup => Begun::Ends,

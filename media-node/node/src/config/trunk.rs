@@ -13,7 +13,7 @@ const GATEWAYS: usize = 64;
 /// Numbers that are called whatever the lists and limits say.
 const EMERGENCY: [&str; 6] = ["110", "112", "119", "120", "911", "999"];
 /// The settings of a `[[trunk.gateway]]`.
-const KEYS: [&str; 24] = [
+const KEYS: [&str; 26] = [
     "name",
     "host",
     "port",
@@ -35,6 +35,8 @@ const KEYS: [&str; 24] = [
     "in_prepend",
     "identity",
     "diversion",
+    "history_info",
+    "in_diversion",
     "accept_calls",
     "tls_name",
     "codecs",
@@ -144,6 +146,10 @@ pub struct Gateway {
     pub identity: Identity,
     /// Whether it is told who forwarded a call (`Diversion`, RFC 5806).
     pub diversion: bool,
+    /// Whether it is told the same by `History-Info` (RFC 7044).
+    pub history_info: bool,
+    /// Whether it is believed who forwarded a call that comes from it.
+    pub in_diversion: bool,
     /// Calls that come from its addresses need no digest.
     pub accept_calls: bool,
     /// Calls count as its own only over TLS with a certificate for this name; empty: by its addresses.
@@ -177,6 +183,8 @@ impl Gateway {
             in_prepend: String::new(),
             identity: Identity::From,
             diversion: false,
+            history_info: false,
+            in_diversion: true,
             accept_calls: false,
             tls_name: String::new(),
             codecs: Vec::new(),
@@ -361,6 +369,8 @@ impl Table<'_, '_> {
             in_prepend: self.digits("in_prepend"),
             identity: self.one_of("identity", Identity::From, &identities),
             diversion: self.flag("diversion"),
+            history_info: self.flag("history_info"),
+            in_diversion: self.table.get("in_diversion").is_none() || self.flag("in_diversion"),
             accept_calls: self.flag("accept_calls"),
             tls_name: self.text("tls_name"),
             codecs: self.codecs(),

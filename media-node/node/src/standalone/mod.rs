@@ -213,6 +213,7 @@ impl State {
                         target: to.clone(),
                         ring_timeout_ms: *ring_timeout_ms,
                         record: record.then(|| RecordingId::new(input.at, random)),
+                        keys: None,
                     },
                     Verb::Hangup,
                 ]

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hotline_base::{ContactId, Timestamp};
+use hotline_base::{ContactId, Redacted, Timestamp};
 use hotline_rtp::CallKey;
 use hotline_rtp::api::{MediaCommand, MediaLegId};
 use hotline_session::{
     Arrival, DecisionFailure, DialError, LegNo, LegSecret, Note, Now, OpenedLeg, Outbound, Output, Session,
 };
 use hotline_sip::api::{CallHandle, Command, Event, Invite};
+use hotline_wire::diverted::{DiversionReason, Diverted};
 use hotline_wire::legs::DialogRef;
 use hotline_wire::node::{CallInput, NodeCommand};
 
@@ -18,6 +19,7 @@ use super::taps::Voices;
 use super::{Traced, Worker};
 use crate::capture::{self, Capture};
 use crate::clock;
+use crate::config::Gateway;
 use crate::decisions::Decider;
 use crate::dial;
 use crate::fleet::RING_HEADER;
@@ -105,6 +107,8 @@ impl Worker {
                 sip_call_id: invite.sip_call_id.clone(),
                 sdp: invite.sdp.clone(),
                 dialog: self.dialog_ref(call),
+                diverted: self.diverted(invite),
+                takes_info: self.endpoint.takes_info(call),
                 first_token: serial << 16,
             },
         );
@@ -141,12 +145,30 @@ impl Worker {
         self.adopt(entry);
     }
 
-    /// A number in international form, by the rules of the gateway that it came from.
-    fn number_from(&self, invite: &Invite, number: &str) -> String {
-        let (gateways, country_code) = (&self.shared.gateways, &self.shared.config.sip.country_code);
+    /// The gateway that a call came from.
+    fn gateway_of(&self, invite: &Invite) -> Option<&Gateway> {
+        let gateways = &self.shared.gateways;
         let shown = self.shared.streams.gateway_of(&invite.path);
         let source = shown.or_else(|| gateways.of_source(invite.path.remote.ip())).filter(|_| invite.user.is_none());
-        match source.and_then(|index| gateways.gateway(index)) {
+        gateways.gateway(source?)
+    }
+
+    /// Who sent a call on to us, where it came from a gateway that is believed.
+    fn diverted(&self, invite: &Invite) -> Option<Diverted> {
+        self.gateway_of(invite).filter(|gateway| gateway.in_diversion)?;
+        let said = hotline_sip::Diverted::of(&invite.headers)?;
+        let number = |user: &str| match user {
+            "" => Redacted::new(String::new()),
+            user => Redacted::new(self.number_from(invite, user)),
+        };
+        let (first, last, reason) = (number(&said.first), number(&said.last), DiversionReason::of(said.reason));
+        Some(Diverted { first, last, reason, times: said.times })
+    }
+
+    /// A number in international form, by the rules of the gateway that it came from.
+    fn number_from(&self, invite: &Invite, number: &str) -> String {
+        let country_code = &self.shared.config.sip.country_code;
+        match self.gateway_of(invite) {
             Some(gateway) => {
                 let country = if gateway.country.is_empty() { country_code } else { &gateway.country };
                 dial::normalise(&crate::gateways::inward(gateway, number), country)
@@ -373,7 +395,7 @@ impl Worker {
         tracing::debug!(contact = %entry.session.contact(), %error, "the SIP endpoint refused a command");
         Metrics::add(&self.shared.metrics.sip_command_errors);
         if let Some(call) = invite {
-            let failed = Event::Failed { call, status: 503, reason: error.to_string() };
+            let failed = Event::Failed { call, status: 503, phrase: error.to_string(), reasons: vec![] };
             entry.session.handle_sip(clock::now(), failed);
         }
     }
@@ -493,7 +515,7 @@ impl Worker {
                 tracing::info!(
                     contact = %entry.session.contact(),
                     tenant = entry.session.tenant().map(tracing::field::display),
-                    did = %hotline_base::Redacted::new(entry.did.as_str()),
+                    did = %Redacted::new(entry.did.as_str()),
                     answered = entry.answered,
                     ms = u64::try_from(entry.arrived.elapsed().as_millis()).unwrap_or(u64::MAX),
                     ?cause,

@@ -29,6 +29,7 @@ impl Worker {
                 self.outside_call_event(&other);
                 let answered = matches!(other, Event::Answered { .. });
                 let dialog = if answered { self.dialog_ref(call) } else { None };
+                let takes_info = answered && self.endpoint.takes_info(call);
                 let attends = match &other {
                     Event::Referred { call, request, refer_to } if self.asks_around(*call, *request, refer_to) => {
                         return;
@@ -39,7 +40,7 @@ impl Worker {
                 if let Some(slot) = self.by_call.get(&call).copied() {
                     self.with_slot(slot, |session, now| {
                         if let Some(dialog) = dialog {
-                            session.dialog_known(call, dialog);
+                            session.dialog_known(call, dialog, takes_info);
                         }
                         if let Some(dialog) = attends {
                             session.attends(call, dialog);
@@ -111,7 +112,7 @@ impl Worker {
 fn call_of(event: &Event) -> Option<CallHandle> {
     match event {
         Event::Incoming { call, .. }
-        | Event::Cancelled { call }
+        | Event::Cancelled { call, .. }
         | Event::Confirmed { call, .. }
         | Event::Trying { call }
         | Event::Progressed { call, .. }

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use hotline_base::ContactId;
-use hotline_session::{DialError, LegNo};
+use hotline_session::{DialError, LegNo, verdict};
+use hotline_sip::Reason;
 use hotline_sip::api::{CallHandle, Credentials, Event, Header, Path, RequestHandle, Transport};
 use hotline_wire::legs::DialogRef;
 
@@ -113,7 +114,7 @@ impl Worker {
         let mut wanted = Wanted::at(format!("sip:{dialled}@{}{transport}", gateway.place()));
         wanted.more = choice.more;
         wanted.outside = Some(choice.call);
-        let (from, headers) = self.identity(gateway, entry, leg);
+        let (from, headers) = self.identity(gateway, entry, leg, &dialled);
         (wanted.from, wanted.headers) = (Some(from), headers);
         wanted.codecs.clone_from(&gateway.codecs);
         if !gateway.user.is_empty() {
@@ -123,7 +124,7 @@ impl Worker {
     }
 
     /// Who calls, as a gateway wants to be told: `From`, and what stands beside it.
-    fn identity(&self, gateway: &Gateway, entry: &Entry, leg: LegNo) -> (String, Vec<Header>) {
+    fn identity(&self, gateway: &Gateway, entry: &Entry, leg: LegNo, dialled: &str) -> (String, Vec<Header>) {
         let host = &self.shared.config.sip.realm;
         let shown = entry.session.presents(leg);
         let safe = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-_.*#".contains(&b));
@@ -144,9 +145,16 @@ impl Worker {
             // RFC 3323 §4.1.1.3, RFC 3325 §9.3.
             header("Privacy", "id".into());
         }
-        if gateway.diversion && entry.came_in() && safe(entry.did()) && !entry.did().is_empty() {
+        if entry.came_in() && safe(entry.did()) && !entry.did().is_empty() {
             let did = gateways::written(gateway, &self.shared.config.sip.country_code, entry.did());
-            header("Diversion", format!("<sip:{did}@{host}>;reason=unconditional"));
+            if gateway.diversion {
+                header("Diversion", format!("<sip:{did}@{host}>;reason=unconditional"));
+            }
+            if gateway.history_info {
+                // RFC 7044 §10.2: who was called, and whom this call goes to instead (RFC 4458: 302).
+                let target = format!("<sip:{dialled}@{};cause=302>;index=1.1;mp=1", gateway.place());
+                header("History-Info", format!("<sip:{did}@{host}>;index=1, {target}"));
+            }
         }
         let from = match (gateway.identity, number, account) {
             (_, None, _) => "\"Anonymous\" <sip:anonymous@anonymous.invalid>".to_string(),
@@ -160,8 +168,10 @@ impl Worker {
     /// take is a mark against the gateway, and whatever comes proves that it is there.
     pub(super) fn outside_call_event(&mut self, event: &Event) {
         let (call, over, unavailable) = match event {
-            Event::Failed { call, status, .. } => (*call, true, matches!(status, 408 | 500 | 502 | 503 | 504)),
-            Event::Ended { call, .. } | Event::Cancelled { call } => (*call, true, false),
+            Event::Failed { call, status, reasons, .. } => {
+                (*call, true, verdict(*status, Reason::q850_of(reasons)).next_way)
+            }
+            Event::Ended { call, .. } | Event::Cancelled { call, .. } => (*call, true, false),
             Event::Trying { call } | Event::Progressed { call, .. } | Event::Answered { call, .. } => {
                 (*call, false, false)
             }

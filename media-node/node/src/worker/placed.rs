@@ -41,7 +41,8 @@ impl Worker {
         let seq = seq_now(contact, now).max(ended.unwrap_or_default());
         match command.action {
             NodeAction::Dial { .. } if self.shared.is_draining() => {
-                let event = CallEvent::PartyFailed { reason: DialFailure::Unreachable, sip_status: None };
+                let event =
+                    CallEvent::PartyFailed { reason: DialFailure::Unreachable, sip_status: None, reasons: vec![] };
                 self.tell(contact, seq, event);
             }
             NodeAction::Reanchor { seq, .. } if self.shared.is_draining() => {
@@ -65,7 +66,7 @@ impl Worker {
                 self.tell(
                     contact,
                     LOST_SEQ + seq.min(LOST_SEQ - 1),
-                    CallEvent::CallEnded { cause: EndCause::Lost, quality: None },
+                    CallEvent::CallEnded { cause: EndCause::Lost, quality: None, reasons: vec![] },
                 );
             }
         }

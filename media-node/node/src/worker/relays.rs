@@ -300,7 +300,7 @@ impl Worker {
             Metrics::add(&self.shared.metrics.sip_command_errors);
             tracing::debug!(%error, "the SIP endpoint refused a relay's command");
             if let Some(call) = invite {
-                relay.handle_sip(Event::Failed { call, status: 503, reason: error.to_string() });
+                relay.handle_sip(Event::Failed { call, status: 503, phrase: error.to_string(), reasons: vec![] });
             }
         }
     }

@@ -363,7 +363,7 @@ pub fn dial(target: &str, agent: Option<RingAgent>) -> NodeAction {
 /// How a call to outside failed, where it did.
 pub fn failed(member: &Member, of: ContactId) -> Option<(DialFailure, Option<u16>)> {
     member.find(|input| match &input.event {
-        CallEvent::PartyFailed { reason, sip_status } if input.contact == of => Some((*reason, *sip_status)),
+        CallEvent::PartyFailed { reason, sip_status, .. } if input.contact == of => Some((*reason, *sip_status)),
         _ => None,
     })
 }

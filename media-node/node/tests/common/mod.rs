@@ -200,7 +200,7 @@ impl Peer {
     pub fn hang_up(&mut self, line: usize) {
         let call = self.lines[line].call;
         self.lines[line].ended = true;
-        let command = Command::Hangup { call, status: None, reason: None };
+        let command = Command::Hangup { call, status: None, reasons: vec![] };
         let _ = self.endpoint.handle_command(Instant::now(), command);
     }
 
@@ -270,7 +270,7 @@ impl Peer {
                     line.ended = true;
                 }
             }
-            Event::Ended { call, .. } | Event::Cancelled { call } => {
+            Event::Ended { call, .. } | Event::Cancelled { call, .. } => {
                 if let Some(line) = self.lines.iter_mut().find(|l| l.call == call) {
                     line.ended = true;
                 }

@@ -7,9 +7,10 @@ use hotline_wire::node::{Announcement, EndCause, Prompt, Verb, VerbResult};
 use std::time::Instant;
 
 use super::{BEEP, RING_BACK, Running, State, Step, ended, missing_prompt, next_digit, take_digit};
+use crate::reason;
 use crate::session::{CallerState, Session};
 use crate::sounds::{Resolved, prompts_of};
-use crate::types::Note;
+use crate::types::{LegNo, Note};
 
 impl Session {
     /// Begins a verb.
@@ -72,10 +73,21 @@ impl Session {
                 }
                 Step::Next(VerbResult::Done)
             }
-            Verb::Transfer { target, ring_timeout_ms, record } => {
-                match self.transfer(target, *ring_timeout_ms, *record) {
+            Verb::SendKeys(keys) => {
+                if !self.audio_ready() {
+                    return Step::Wait(State::Begin);
+                }
+                // Whoever recognises keys is not to hear music beside them.
+                self.stop_play();
+                match self.send_keys(LegNo::CALLER, keys) {
+                    true => Step::Wait(State::SendingKeys),
+                    false => Step::Next(VerbResult::Done),
+                }
+            }
+            Verb::Transfer { target, ring_timeout_ms, record, keys } => {
+                match self.transfer(target, *ring_timeout_ms, *record, keys.clone()) {
                     Some(leg) => Step::Wait(State::Partner { leg }),
-                    None => Step::Next(VerbResult::Transferred { answered: false }),
+                    None => Step::Next(VerbResult::Transferred { answered: false, reasons: vec![] }),
                 }
             }
         }
@@ -87,10 +99,11 @@ impl Session {
             self.end(EndCause::Script, None);
         } else {
             if let Some(call) = self.caller.call {
-                let headers = retry_after_s.map(|seconds| ("Retry-After".into(), seconds.to_string()));
-                self.sip(Command::Refuse { call, status, headers: headers.into_iter().collect() });
+                let retry_after = retry_after_s.map(|seconds| ("Retry-After".into(), seconds.to_string()));
+                let reason = reason::of_status(status).map(|reason| ("Reason".into(), reason));
+                self.sip(Command::Refuse { call, status, headers: retry_after.into_iter().chain(reason).collect() });
             }
-            self.caller_gone(EndCause::Script);
+            self.caller_gone(EndCause::Script, &[]);
         }
     }
 

@@ -5,6 +5,7 @@ mod begin;
 use hotline_base::{RecordingId, Redacted};
 use hotline_rtp::api::{Sound, Token};
 use hotline_wire::node::{Announcement, CallEvent, EndCause, MediaScript, Prompt, Verb, VerbResult};
+use hotline_wire::reason::Reason;
 use std::time::{Duration, Instant};
 
 use crate::arrange::music_of;
@@ -51,6 +52,8 @@ enum State {
     Recording { until: Instant },
     /// Its file is being closed.
     RecordingStopping,
+    /// Keys are on their way to the caller.
+    SendingKeys,
     /// A transfer, until that leg is gone.
     Partner { leg: LegNo },
 }
@@ -138,6 +141,7 @@ impl Session {
         match state {
             State::Gathering { .. } if secret => self.secret(false),
             State::Recording { .. } => self.stop_voicemail_recording(),
+            State::SendingKeys => self.stop_keys(LegNo::CALLER),
             State::Partner { leg } => self.hang_up_partner(leg, EndCause::Command),
             _ => {}
         }
@@ -336,10 +340,17 @@ impl Session {
         }
     }
 
+    /// All keys are sent to the caller; if the verb at hand did so, it ended.
+    pub(crate) fn keys_sent(&mut self) {
+        if matches!(self.state(), Some(State::SendingKeys)) {
+            self.verb_ended(VerbResult::Done);
+        }
+    }
+
     /// The leg a transfer waits for is gone.
-    pub(crate) fn transfer_ended(&mut self, leg: LegNo, answered: bool) {
+    pub(crate) fn transfer_ended(&mut self, leg: LegNo, answered: bool, reasons: Vec<Reason>) {
         if self.script_waits_for(leg) {
-            self.verb_ended(VerbResult::Transferred { answered });
+            self.verb_ended(VerbResult::Transferred { answered, reasons });
         }
     }
 
@@ -460,6 +471,7 @@ fn verb_name(verb: &Verb) -> &'static str {
         Verb::Ring(_) => "ring",
         Verb::Record { .. } => "record",
         Verb::Transfer { .. } => "transfer",
+        Verb::SendKeys(_) => "send keys",
         Verb::Hangup => "hangup",
     }
 }

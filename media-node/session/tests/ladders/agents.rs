@@ -107,7 +107,7 @@ call 1 BYE
 
 #[test]
 fn an_offer_that_is_not_taken_goes_back_while_the_music_goes_on() {
-    let failed = |status| Event::Failed { call: CallHandle(2), status, reason: String::new() };
+    let failed = |status| Event::Failed { call: CallHandle(2), status, phrase: String::new(), reasons: vec![] };
     for (event, line) in [
         (failed(486), "offer 1 Declined Some(486)"),
         (failed(603), "offer 1 Declined Some(603)"),
@@ -125,7 +125,7 @@ fn an_offer_that_is_not_taken_goes_back_while_the_music_goes_on() {
     w.command("ring", NodeAction::Ring(ring(1)));
     w.forget();
     w.pass(15_000);
-    expect(&w, "+15.0s\n call 2: hang up\n media 2: close\n ask 2: offer 1 TimedOut None");
+    expect(&w, "+15.0s\n call 2: hang up (Q850 18 no user responding)\n media 2: close\n ask 2: offer 1 TimedOut None");
 
     let mut w = in_script(vec![hold()]);
     w.no_route = true;
@@ -136,7 +136,10 @@ fn an_offer_that_is_not_taken_goes_back_while_the_music_goes_on() {
     w.command("ring", NodeAction::Ring(ring(1)));
     w.forget();
     w.command("rescind", NodeAction::Rescind { offer: offer_id(1) });
-    expect(&w, "rescind\n call 2: hang up\n media 2: close\n ask 2: offer 1 Rescinded None");
+    expect(
+        &w,
+        "rescind\n call 2: hang up (Q850 31 normal, unspecified)\n media 2: close\n ask 2: offer 1 Rescinded None",
+    );
 }
 
 #[test]
@@ -151,7 +154,7 @@ fn the_first_of_several_to_answer_wins() {
         "
 call 3 200
     media 3: 192.0.2.20:6000 A
-    call 2: hang up
+    call 2: hang up (Sip 200 Call completed elsewhere)
     media 2: close
     ask 2: offer 1 Rescinded None
     media 1: stop
@@ -316,7 +319,7 @@ fn the_same_script_again_does_not_restart_the_music() {
     let mut w = in_script(vec![]);
     w.decide("queue", Some(vec![hold()]));
     w.command("ring", NodeAction::Ring(ring(1)));
-    w.sip("486", Event::Failed { call: CallHandle(2), status: 486, reason: String::new() });
+    w.sip("486", Event::Failed { call: CallHandle(2), status: 486, phrase: String::new(), reasons: vec![] });
     w.forget();
     w.decide("queue", Some(vec![hold()]));
     expect(&w, "decision 3: queue");
@@ -325,7 +328,8 @@ fn the_same_script_again_does_not_restart_the_music() {
 #[test]
 fn a_transfer_answers_the_caller_when_the_other_side_does() {
     let mut w = World::new();
-    let transfer = Verb::Transfer { target: "sip:x@192.0.2.20".into(), ring_timeout_ms: 10_000, record: None };
+    let transfer =
+        Verb::Transfer { target: "sip:x@192.0.2.20".into(), ring_timeout_ms: 10_000, record: None, keys: None };
     w.decide("bridge", Some(vec![transfer.clone(), Verb::Hangup]));
     w.ringing(2);
     w.answered(2, 0);
@@ -359,17 +363,17 @@ call 2 BYE
         &w,
         "
 +10.0s
-    call 2: hang up
+    call 2: hang up (Q850 18 no user responding)
     media 2: close
     media 1: stop
-    ask 2: s ended: Transferred { answered: false }",
+    ask 2: s ended: transferred false",
     );
 }
 
 #[test]
 fn early_audio_of_a_transfer_reaches_the_caller() {
     let mut w = World::new();
-    let transfer = Verb::Transfer { target: "10086".into(), ring_timeout_ms: 10_000, record: None };
+    let transfer = Verb::Transfer { target: "10086".into(), ring_timeout_ms: 10_000, record: None, keys: None };
     w.decide("out", Some(vec![transfer]));
     w.forget();
     let sdp = Bytes::from_static(b"v=0\r\nc=IN IP4 192.0.2.20\r\nm=audio 6000 RTP/AVP 8\r\n");
@@ -435,7 +439,7 @@ fn an_agent_without_a_voice_is_let_go() {
         &w,
         "
 silent
-    call 2: hang up
+    call 2: hang up (Q850 102 recovery on timer expiry)
     stop recording
     unbridge 1
     media 1: stop

@@ -120,7 +120,7 @@ decision 1: unknown
     183 [20002 RTP/AVP 8 101]
     media 1: play 950 Hz + unknown
 played
-    404
+    404 Reason: Q.850;cause=1;text=\"unallocated number\"
     media 1: close
 +0.3s
     ask 2: call ended: Script",
@@ -128,7 +128,13 @@ played
 
     let mut w = World::new();
     w.decide("busy", Some(vec![Verb::Reject { status: 486, prompts: vec![], retry_after_s: Some(30) }]));
-    assert!(w.ladder().ends_with("    486 Retry-After: 30\n    ask 2: call ended: Script"), "{}", w.ladder());
+    assert!(
+        w.ladder().contains(
+            "    486 Retry-After: 30 Reason: Q.850;cause=17;text=\"user busy\"\n    ask 2: call ended: Script"
+        ),
+        "{}",
+        w.ladder()
+    );
 }
 
 #[test]

@@ -3,8 +3,10 @@
 mod agents;
 mod arranged;
 mod ivr;
+mod keys;
 mod outbound;
 mod protected;
+mod reasons;
 mod refer;
 mod relay;
 mod trouble;
@@ -139,6 +141,8 @@ fn arrival(sdp: Option<&'static [u8]>) -> Arrival {
         sip_call_id: "x".into(),
         sdp: sdp.map(Bytes::from_static),
         dialog: None,
+        diverted: None,
+        takes_info: false,
         first_token: 100,
     }
 }
@@ -309,7 +313,7 @@ impl World {
     }
 
     fn refused(&mut self, call: u64, status: u16) {
-        let event = Event::Failed { call: CallHandle(call), status, reason: String::new() };
+        let event = Event::Failed { call: CallHandle(call), status, phrase: String::new(), reasons: vec![] };
         self.sip(&format!("call {call} {status}"), event);
     }
 
@@ -322,7 +326,7 @@ impl World {
     }
 
     fn bye(&mut self, call: u64) {
-        let event = Event::Ended { call: CallHandle(call), by_peer: true, reason: None };
+        let event = Event::Ended { call: CallHandle(call), by_peer: true, fault: None, reasons: vec![] };
         self.sip(&format!("call {call} BYE"), event);
     }
 
@@ -472,11 +476,19 @@ fn sip_line(command: &Command) -> String {
         }
         Command::Refer { call, refer_to } => format!("call {}: REFER {refer_to}", call.0),
         Command::Reoffer { call, sdp } => format!("call {}: reoffer{}", call.0, sdp_line(sdp)),
-        Command::Hangup { call, status, .. } => {
+        Command::Hangup { call, status, reasons } => {
             let status = status.map_or(String::new(), |s| format!(" {s}"));
-            format!("call {}: hang up{status}", call.0)
+            // That a call is simply over goes without saying.
+            let why: Vec<String> = match &reasons[..] {
+                [only] if only.cause == 16 => vec![],
+                all => all.iter().map(|r| format!(" ({:?} {} {})", r.protocol, r.cause, r.text)).collect(),
+            };
+            format!("call {}: hang up{status}{}", call.0, why.concat())
         }
         Command::AnswerReoffer { call, sdp } => format!("call {}: reanswer{}", call.0, has(sdp)),
+        Command::Info { call, body, .. } => {
+            format!("call {}: INFO {}", call.0, String::from_utf8_lossy(body).replace("\r\n", " ").trim_end())
+        }
         Command::Reply { status, .. } => format!("reply {status}"),
         _ => "other".into(),
     };
@@ -538,12 +550,19 @@ fn media_line(command: &MediaCommand) -> String {
             format!("mix {}", legs.join(", "))
         }
         MediaCommand::Tap { leg, direction, .. } => format!("media {}: tap {direction:?}", leg.0),
+        MediaCommand::SendDigits { leg, digits } => format!("media {}: keys {digits}", leg.0),
         MediaCommand::Secret { leg, on } => format!("media {}: secret {on}", leg.0),
         MediaCommand::WatchQuiet { leg, for_ms } => format!("media {}: quiet {for_ms}", leg.0),
         MediaCommand::Close { leg } => format!("media {}: close", leg.0),
         other => format!("{other:?}"),
     };
     format!("    {line}")
+}
+
+/// What the other side said.
+fn said(reasons: &[hotline_wire::reason::Reason]) -> String {
+    let one = |r: &hotline_wire::reason::Reason| format!(" ({:?} {} {})", r.protocol, r.cause, r.text);
+    reasons.iter().map(one).collect()
 }
 
 fn event_line(event: &CallEvent) -> String {
@@ -557,19 +576,22 @@ fn event_line(event: &CallEvent) -> String {
                 hotline_wire::node::VerbResult::Recorded { duration_ms, .. } => {
                     format!("recorded {duration_ms} ms")
                 }
+                hotline_wire::node::VerbResult::Transferred { answered, reasons } => {
+                    format!("transferred {answered}{}", said(reasons))
+                }
                 other => format!("{other:?}"),
             };
             format!("{label} ended: {result}")
         }
         CallEvent::OfferRinging { offer } => format!("offer {} rings", offer.as_u128()),
         CallEvent::OfferAnswered { offer, .. } => format!("offer {} answered", offer.as_u128()),
-        CallEvent::OfferFailed { offer, reason, sip_status } => {
-            format!("offer {} {reason:?} {sip_status:?}", offer.as_u128())
+        CallEvent::OfferFailed { offer, reason, sip_status, reasons } => {
+            format!("offer {} {reason:?} {sip_status:?}{}", offer.as_u128(), said(reasons))
         }
-        CallEvent::AgentLegEnded { offer, cause } => {
-            format!("agent {} ended: {cause:?}", offer.as_u128())
+        CallEvent::AgentLegEnded { offer, cause, reasons } => {
+            format!("agent {} ended: {cause:?}{}", offer.as_u128(), said(reasons))
         }
-        CallEvent::CallEnded { cause, quality } => {
+        CallEvent::CallEnded { cause, quality, reasons } => {
             let mut text = format!("call ended: {cause:?}");
             if let Some(quality) = quality {
                 text.push_str(&format!(" mos {:.1}", quality.caller.mos));
@@ -577,12 +599,15 @@ fn event_line(event: &CallEvent) -> String {
                     text.push_str(&format!(", agent {} mos {:.1}", agent.offer.as_u128(), agent.quality.mos));
                 }
             }
+            text.push_str(&said(reasons));
             text
         }
         CallEvent::RecordingEnded { .. } => "recording ended".into(),
         CallEvent::PartyRinging => "party rings".into(),
         CallEvent::PartyAnswered { .. } => "party answered".into(),
-        CallEvent::PartyFailed { reason, sip_status } => format!("party failed: {reason:?} {sip_status:?}"),
+        CallEvent::PartyFailed { reason, sip_status, reasons } => {
+            format!("party failed: {reason:?} {sip_status:?}{}", said(reasons))
+        }
         CallEvent::Reanchored { dialog } => format!("reanchored as {}", dialog.sip_call_id),
         CallEvent::ReanchorFailed { sip_status } => format!("reanchor failed: {sip_status:?}"),
         CallEvent::TransferAsked { offer, target } => {

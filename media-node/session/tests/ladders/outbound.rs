@@ -185,7 +185,10 @@ fn why_a_party_is_not_reached() {
     w.decide("1:wait", None);
     w.forget();
     w.pass(30_000);
-    expect(&w, "+30.0s\n call 2: hang up\n media 1: close\n ask 42: party failed: NoAnswer None");
+    expect(
+        &w,
+        "+30.0s\n call 2: hang up (Q850 19 no answer from user)\n media 1: close\n ask 42: party failed: NoAnswer None",
+    );
 
     let w = World::placing(party(None), 0);
     expect(&w, "dial\n ask 41: party failed: Unreachable None");
@@ -208,7 +211,7 @@ call 2 503
     media 1: close
     call 3: INVITE <sip:+861055550100@hotline> [20004 RTP/AVP 0 8 101]
 +4.0s
-    call 3: hang up
+    call 3: hang up (Q850 102 recovery on timer expiry)
     media 2: close
     call 4: INVITE <sip:+861055550100@hotline> [20006 RTP/AVP 0 8 101]
 call 4 100
@@ -235,9 +238,9 @@ fn a_command_ends_a_call_that_is_being_placed() {
         &w,
         "
 end
-    call 2: hang up
+    call 2: hang up (Q850 31 normal, unspecified)
     media 1: close
-    call 3: hang up
+    call 3: hang up (Q850 31 normal, unspecified)
     media 2: close
 decision 41: 1:ring
     ask 42: call ended: Command",
@@ -250,7 +253,7 @@ fn a_leg_is_taken_over_from_a_lost_node() {
     let mission = Mission::TakeOver { dialog: lost_dialog(), label: "7:again".into(), script };
     let mut w = World::placing(mission.clone(), 1);
     let new = DialogRef { sip_call_id: "new".into(), ..lost_dialog() };
-    w.session.dialog_known(CallHandle(2), new);
+    w.session.dialog_known(CallHandle(2), new, false);
     w.answered(2, 8);
     w.decide("7:again", None);
     w.command("stale", NodeAction::Script { label: "6:old".into(), script: vec![Verb::Hangup] });
@@ -277,7 +280,10 @@ stale",
     w.ringing(2);
     w.forget();
     w.pass(8_000);
-    expect(&w, "+8.0s\n call 2: hang up\n media 1: close\n ask 41: reanchor failed: None");
+    expect(
+        &w,
+        "+8.0s\n call 2: hang up (Q850 19 no answer from user)\n media 1: close\n ask 41: reanchor failed: None",
+    );
 }
 
 #[test]

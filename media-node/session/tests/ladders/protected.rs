@@ -246,7 +246,7 @@ fn an_agent_who_reloads_gets_the_call_back_while_the_caller_hears_music() {
          silent
          INVITE with Replaces
              200 [20004 UDP/TLS/RTP/SAVPF 8 126]
-             call 2: hang up
+             call 2: hang up (Sip 200 Call completed elsewhere)
              media 2: dtls passive with bbbb
              media 2: 0.0.0.0:9 A
              media 1: stop

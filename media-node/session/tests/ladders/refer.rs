@@ -50,7 +50,7 @@ fn second_call() -> hotline_wire::legs::DialogRef {
 }
 
 fn transfer() -> Verb {
-    Verb::Transfer { target: "600".into(), ring_timeout_ms: 10_000, record: None }
+    Verb::Transfer { target: "600".into(), ring_timeout_ms: 10_000, record: None, keys: None }
 }
 
 #[test]

@@ -91,8 +91,8 @@ fn the_phone_rings_answers_and_hangs_up() {
     let sdp = Bytes::from_static(b"v=0\r\nc=IN IP4 192.0.2.20\r\nm=audio 6000 RTP/AVP 0\r\n");
     legs.sip("phone 200", Event::Answered { call: CallHandle(2), sdp: Some(sdp) });
     assert!(legs.relay.is_up());
-    legs.sip("phone BYE", Event::Ended { call: CallHandle(2), by_peer: true, reason: None });
-    legs.sip("late", Event::Ended { call: CallHandle(1), by_peer: true, reason: None });
+    legs.sip("phone BYE", Event::Ended { call: CallHandle(2), by_peer: true, fault: None, reasons: vec![] });
+    legs.sip("late", Event::Ended { call: CallHandle(1), by_peer: true, fault: None, reasons: vec![] });
     legs.expect(
         "
 INVITE
@@ -118,16 +118,18 @@ late",
 fn refusals_and_cancels_are_passed_through() {
     let mut legs = relay();
     legs.lines.clear();
-    legs.sip("phone 486", Event::Failed { call: CallHandle(2), status: 486, reason: String::new() });
-    legs.expect("phone 486\n call 1: 486\n media 1: close\n media 2: close\n over");
+    let (call, status, reasons) = (CallHandle(2), 486, vec![hotline_sip::Reason::q850(17, "")]);
+    legs.sip("phone 486", Event::Failed { call, status, phrase: String::new(), reasons });
+    legs.expect("phone 486\n call 1: 486 Reason: Q.850;cause=17\n media 1: close\n media 2: close\n over");
 
     let mut legs = relay();
     legs.lines.clear();
-    legs.sip("node CANCEL", Event::Cancelled { call: CallHandle(1) });
-    legs.expect("node CANCEL\n call 2: hang up\n media 1: close\n media 2: close\n over");
+    let reasons = vec![hotline_sip::Reason::sip(200, "elsewhere")];
+    legs.sip("node CANCEL", Event::Cancelled { call: CallHandle(1), reasons });
+    legs.expect("node CANCEL\n call 2: hang up (Sip 200 elsewhere)\n media 1: close\n media 2: close\n over");
 
     let mut legs = Legs::up_and_forgotten();
-    legs.sip("node BYE", Event::Ended { call: CallHandle(1), by_peer: true, reason: None });
+    legs.sip("node BYE", Event::Ended { call: CallHandle(1), by_peer: true, fault: None, reasons: vec![] });
     legs.expect("node BYE\n call 2: hang up\n media 1: close\n media 2: close\n over");
 }
 
@@ -137,7 +139,7 @@ fn a_phone_that_is_wanted_for_another_call_stops_ringing() {
     legs.lines.clear();
     legs.relay.give_way();
     legs.drain();
-    legs.expect("call 1: 480\n call 2: hang up\n media 1: close\n media 2: close\n over");
+    legs.expect("call 1: 480\n call 2: hang up (Q850 31 normal, unspecified)\n media 1: close\n media 2: close\n over");
 
     let mut legs = Legs::up_and_forgotten();
     legs.relay.give_way();
@@ -228,8 +230,8 @@ fn a_browser_that_is_away_holds_for_the_other_node_and_ends_where_it_stays_away(
              call 1: reoffer [20002 RTP/AVP 8 0 101 sendonly]
          node agrees
              media 1: 192.0.2.9:4000 A
-             call 1: hang up
-             call 2: hang up
+             call 1: hang up (Q850 102 recovery on timer expiry)
+             call 2: hang up (Q850 102 recovery on timer expiry)
              media 1: close
              media 2: close
              over",
@@ -262,11 +264,11 @@ fn a_browser_behind_a_relay_is_loaded_again() {
     assert_eq!(legs.relay.resume(CallHandle(2), CallHandle(9), None).unwrap_err().status, 488);
     legs.relay.resume(CallHandle(2), CallHandle(9), Some(&offer)).unwrap();
     legs.drain();
-    legs.sip("old BYE", Event::Ended { call: CallHandle(2), by_peer: true, reason: None });
-    legs.sip("new BYE", Event::Ended { call: CallHandle(9), by_peer: true, reason: None });
+    legs.sip("old BYE", Event::Ended { call: CallHandle(2), by_peer: true, fault: None, reasons: vec![] });
+    legs.sip("new BYE", Event::Ended { call: CallHandle(9), by_peer: true, fault: None, reasons: vec![] });
     legs.expect(
         "    call 9: 200 [20004 UDP/TLS/RTP/SAVPF 8 126]
-             call 2: hang up
+             call 2: hang up (Sip 200 Call completed elsewhere)
              media 2: dtls passive with bbbb
              media 2: 0.0.0.0:9 A
          old BYE

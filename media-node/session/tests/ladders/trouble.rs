@@ -65,7 +65,11 @@ fn the_fallback_has_an_end() {
     w.decide_with("menu", Some(vec![Verb::Answer, gather("menu", 1)]), Some(pinned()));
     w.press("1");
     w.pass(32_000);
-    assert!(w.ladder().contains("call 1: hang up 503\n    media 1: close"), "{}", w.ladder());
+    assert!(
+        w.ladder().contains("call 1: hang up 503 (Q850 41 temporary failure)\n    media 1: close"),
+        "{}",
+        w.ladder()
+    );
 }
 
 #[test]
@@ -157,7 +161,7 @@ too late",
 #[test]
 fn a_caller_who_cancels_is_reported() {
     let mut w = World::new();
-    w.sip("CANCEL", Event::Cancelled { call: CALLER });
+    w.sip("CANCEL", Event::Cancelled { call: CALLER, reasons: vec![] });
     w.decide("menu", Some(vec![Verb::Answer, gather("menu", 1)]));
     w.decide("ended", None);
     expect(
@@ -198,7 +202,10 @@ fn a_draining_node_ends_what_is_left() {
     w.session.drain(w.now());
     w.drain();
     w.pass(300);
-    expect(&w, "call 1: hang up 503\n media 1: close\n+0.3s\n ask 2: call ended: NodeDrained");
+    expect(
+        &w,
+        "call 1: hang up 503 (Q850 41 temporary failure)\n media 1: close\n+0.3s\n ask 2: call ended: NodeDrained",
+    );
 }
 
 #[test]
@@ -206,7 +213,10 @@ fn a_caller_without_a_voice_is_lost() {
     let mut w = in_script(vec![hold()]);
     w.media("silent", MediaEvent::Silent { leg: MediaLegId(1), for_ms: 60_000 });
     w.pass(300);
-    expect(&w, "silent\n call 1: hang up\n media 1: close\n+0.3s\n ask 2: call ended: Lost");
+    expect(
+        &w,
+        "silent\n call 1: hang up (Q850 102 recovery on timer expiry)\n media 1: close\n+0.3s\n ask 2: call ended: Lost",
+    );
 }
 
 #[test]

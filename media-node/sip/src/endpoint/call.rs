@@ -8,6 +8,7 @@ use super::layer::TxId;
 use super::timer::{CALL_TIMERS, CallTimer};
 use crate::api::{Credentials, Header, Path, Transport};
 use crate::message::{Message, Name};
+use crate::reason::Reason;
 use crate::uri::{parse_name_addr, parse_uri};
 
 /// Early dialogs and forks kept of one INVITE.
@@ -253,6 +254,7 @@ pub(super) struct Early {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Peer {
     pub update: bool,
+    pub info: bool,
     pub timer: bool,
     pub prack: bool,
     pub prack_required: bool,
@@ -262,6 +264,7 @@ impl Peer {
     pub fn of(message: &Message) -> Self {
         Self {
             update: message.has_token(Name::Allow, "UPDATE"),
+            info: message.has_token(Name::Allow, "INFO"),
             timer: message.has_token(Name::Supported, "timer"),
             prack: message.has_token(Name::Supported, "100rel"),
             prack_required: message.has_token(Name::Require, "100rel"),
@@ -280,8 +283,10 @@ pub(super) struct Call {
     pub silent: bool,
     /// The 200 sent and not acknowledged.
     pub ok: Option<PendingOk>,
-    /// BYE as soon as the ACK is here (§15), with this Reason.
-    pub bye_after_ack: Option<Option<String>>,
+    /// BYE as soon as the ACK is here (§15).
+    pub bye_after_ack: bool,
+    /// Why we end it, for the BYE or CANCEL that is to come.
+    pub reasons: Vec<Reason>,
     pub ack: Option<SentAck>,
     /// 200s of other forks, acknowledged and ended (§13.2.2.4).
     pub forks: Vec<SentAck>,
@@ -309,7 +314,8 @@ impl Call {
             peer: Peer::default(),
             silent: false,
             ok: None,
-            bye_after_ack: None,
+            bye_after_ack: false,
+            reasons: Vec::new(),
             ack: None,
             forks: Vec::new(),
             early: Vec::new(),

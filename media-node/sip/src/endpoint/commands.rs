@@ -99,15 +99,7 @@ impl Endpoint {
                 self.send_in_dialog(now, call, "NOTIFY", Purpose::Notify, headers, body);
                 Ok(())
             }
-            Command::Hangup { call, status, reason } => {
-                if reason.as_deref().is_some_and(|r| !clean(r)) {
-                    return Err(CommandError::BadField {
-                        field: "reason",
-                        remedy: "no line ends or control characters",
-                    });
-                }
-                self.hang_up(now, call, status, reason)
-            }
+            Command::Hangup { call, status, reasons } => self.hang_up(now, call, status, reasons),
             Command::Account { request, ha1 } => self.account(now, request, ha1),
             Command::CountGuess { user, source } => {
                 self.guard.failed(now, &user, source);

@@ -83,7 +83,7 @@ impl Endpoint {
         self.calls.remove(&handle);
         self.refuse_request(now, tx, 504);
         if !silent {
-            self.event(Event::Ended { call: handle, by_peer: false, reason: Some("no PRACK".into()) });
+            self.event(Event::Ended { call: handle, by_peer: false, fault: Some("no PRACK"), reasons: Vec::new() });
         }
     }
 

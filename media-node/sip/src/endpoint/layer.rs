@@ -69,7 +69,7 @@ pub(crate) struct Head {
 
 impl Head {
     /// ACK or CANCEL in the transaction of this INVITE.
-    pub fn draft(&self, method: &str, to: &[u8]) -> Bytes {
+    pub fn draft(&self, method: &str, to: &[u8], reason: Option<&str>) -> Bytes {
         let mut draft = Draft::request(method.as_bytes(), &self.uri);
         draft.header("Via", &self.via).header("Max-Forwards", "70");
         for route in &self.routes {
@@ -80,6 +80,9 @@ impl Head {
             .header("To", to)
             .header("Call-ID", &self.call_id)
             .header("CSeq", format!("{} {method}", self.cseq));
+        if let Some(reason) = reason {
+            draft.header("Reason", reason);
+        }
         draft.finish(None)
     }
 }
@@ -474,7 +477,7 @@ impl Endpoint {
                 // Nobody is left to be answered.
                 let silent = self.calls.remove(&handle).is_none_or(|call| call.silent);
                 if !silent {
-                    self.event(Event::Cancelled { call: handle });
+                    self.event(Event::Cancelled { call: handle, reasons: Vec::new() });
                 }
             }
         }

@@ -10,6 +10,7 @@ use super::timer::CallTimer;
 use super::{CommandError, Endpoint};
 use crate::api::{CallHandle, Credentials, Header, Output, Path};
 use crate::draft::clean;
+use crate::reason::Reason;
 use crate::uri::{parse_name_addr, parse_uri};
 
 impl Endpoint {
@@ -126,7 +127,8 @@ impl Endpoint {
         };
         let path = tx.path;
         let Some(head) = &tx.head else { return };
-        let bytes = head.draft("CANCEL", &head.to);
+        let reason = self.calls.get(&handle).and_then(|call| Reason::header(&call.reasons));
+        let bytes = head.draft("CANCEL", &head.to, reason.as_deref());
         let branch = tx.branch.clone();
         let (id, _) = self.next_branch();
         self.start_client(now, (id, branch), path, Owner::Call(handle, Purpose::Cancel), None, bytes);
@@ -141,16 +143,18 @@ impl Endpoint {
         now: Instant,
         handle: CallHandle,
         status: Option<u16>,
-        reason: Option<String>,
+        reasons: Vec<Reason>,
     ) -> Result<(), CommandError> {
         let call = self.call_mut(handle)?;
         match call.phase {
             Phase::Incoming(_) => {
+                let reason = Reason::header(&reasons);
                 let headers: Vec<Header> = reason.into_iter().map(|r| ("Reason".to_owned(), r)).collect();
                 self.refuse(now, handle, status.unwrap_or(480).clamp(300, 699), &headers)?;
             }
             Phase::Calling { tx, provisional, .. } => {
                 call.silent = true;
+                call.reasons = reasons;
                 call.phase = Phase::Calling { tx, provisional, cancelled: true };
                 if provisional {
                     self.send_cancel(now, handle, tx);
@@ -158,21 +162,23 @@ impl Endpoint {
             }
             Phase::LateOffer => {
                 call.silent = true;
+                call.reasons = reasons;
                 let cseq = call.outgoing.as_ref().map(|o| o.cseq).unwrap_or_default();
                 let dialog = call.dialog.clone();
                 let ack = self.acknowledge(&dialog, cseq, None);
                 if let Some(call) = self.calls.get_mut(&handle) {
                     call.ack = Some(ack);
                 }
-                self.bye(now, handle, reason);
+                self.bye(now, handle);
             }
             Phase::Up => {
                 call.silent = true;
+                call.reasons = reasons;
                 // §15: not before the ACK of our 200 is here.
                 if call.ok.as_ref().is_some_and(|ok| ok.initial) {
-                    call.bye_after_ack = Some(reason);
+                    call.bye_after_ack = true;
                 } else {
-                    self.bye(now, handle, reason);
+                    self.bye(now, handle);
                 }
             }
             Phase::Ending => {}

@@ -107,14 +107,14 @@ impl Endpoint {
     }
 
     /// The dialog is dead on the other side: BYE, and the event.
-    pub(super) fn end_dead(&mut self, now: Instant, handle: CallHandle, reason: &str) {
+    pub(super) fn end_dead(&mut self, now: Instant, handle: CallHandle, fault: &'static str) {
         let Some(call) = self.calls.get(&handle) else {
             return;
         };
         let silent = call.silent || call.phase == Phase::Ending;
-        self.bye(now, handle, None);
+        self.bye(now, handle);
         if !silent {
-            self.event(Event::Ended { call: handle, by_peer: false, reason: Some(reason.into()) });
+            self.event(Event::Ended { call: handle, by_peer: false, fault: Some(fault), reasons: Vec::new() });
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::api::{CallHandle, Event, Invite, Path};
 use crate::config::Trust;
 use crate::draft::{ALLOW, SUPPORTED};
 use crate::message::{Message, Name};
+use crate::reason::reasons_of;
 use crate::transaction::{invite_server as is, plain_server as ps};
 use crate::uri::{Scheme, parse_uri, unescape, unquote};
 
@@ -69,6 +70,7 @@ impl Endpoint {
             }
             return;
         };
+        let reasons = reasons_of(&message);
         let cancel = self.start_server(path, Box::new(message), key);
         self.refuse_request(now, cancel, 200);
         let open =
@@ -87,7 +89,7 @@ impl Endpoint {
             Some(Owner::Call(handle, Purpose::Invite)) => {
                 let silent = self.calls.remove(&handle).is_some_and(|call| call.silent);
                 if !silent {
-                    self.event(Event::Cancelled { call: handle });
+                    self.event(Event::Cancelled { call: handle, reasons });
                 }
             }
             Some(Owner::Call(handle, _)) => {

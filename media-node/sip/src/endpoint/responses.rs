@@ -11,6 +11,7 @@ use super::timer::CallTimer;
 use crate::api::{CallHandle, Event, Output, Path};
 use crate::draft::reason;
 use crate::message::{Message, Name, Start};
+use crate::reason::reasons_of;
 use crate::transaction::{invite_client as ic, plain_client as pc};
 
 impl Endpoint {
@@ -45,7 +46,7 @@ impl Endpoint {
             // §17.1.1.3: by the same way as the INVITE.
             let path = tx.path;
             if let Some(head) = &tx.head {
-                let bytes = head.draft("ACK", message.get(message.to));
+                let bytes = head.draft("ACK", message.get(message.to), None);
                 self.outputs.push_back(Output::Transmit { path, bytes });
             }
             if tx.machine == Machine::InviteClient(ic::State::Terminated) {
@@ -115,7 +116,8 @@ impl Endpoint {
                 let silent = call.silent;
                 self.calls.remove(&handle);
                 if !silent {
-                    self.event(Event::Failed { call: handle, status, reason: reason(status).into_owned() });
+                    let phrase = reason(status).into_owned();
+                    self.event(Event::Failed { call: handle, status, phrase, reasons: Vec::new() });
                 }
             }
             (Purpose::Bye, _) => {
@@ -175,13 +177,12 @@ impl Endpoint {
                 }
                 self.calls.remove(&handle);
                 if !silent {
-                    // A cause (RFC 3326) says more than the phrase.
-                    let reason = match (message.header(Name::Reason), message.start) {
-                        (Some(cause), _) => String::from_utf8_lossy(cause).into_owned(),
-                        (None, Start::Response { reason, .. }) => message.text(reason).into_owned(),
-                        (None, Start::Request { .. }) => String::new(),
+                    let phrase = match message.start {
+                        Start::Response { reason, .. } => message.text(reason).into_owned(),
+                        Start::Request { .. } => String::new(),
                     };
-                    self.event(Event::Failed { call: handle, status, reason });
+                    let reasons = reasons_of(message);
+                    self.event(Event::Failed { call: handle, status, phrase, reasons });
                 }
             }
         }
@@ -218,7 +219,7 @@ impl Endpoint {
         }
         if cancelled {
             // The CANCEL came too late (§9.1).
-            self.bye(now, handle, None);
+            self.bye(now, handle);
             return;
         }
         self.restart_session(now, handle, refresh::agreed(message));

@@ -11,6 +11,7 @@ use super::timer::{CallTimer, TimerKey};
 use crate::api::{CallHandle, Header, Output, Path, Transport};
 use crate::draft::{ALLOW, Draft, SUPPORTED, uri_transport, via_transport};
 use crate::message::{Message, Name};
+use crate::reason::Reason;
 use crate::uri::{Scheme, parse_uri};
 
 /// A request to be written.
@@ -150,7 +151,7 @@ impl Endpoint {
     }
 
     /// Sends BYE; the call only waits for its end.
-    pub(super) fn bye(&mut self, now: Instant, handle: CallHandle, reason: Option<String>) {
+    pub(super) fn bye(&mut self, now: Instant, handle: CallHandle) {
         let Some(call) = self.calls.get_mut(&handle) else {
             return;
         };
@@ -158,6 +159,7 @@ impl Endpoint {
         call.ok = None;
         call.reinvite = None;
         call.deadlines = Default::default();
+        let reason = Reason::header(&std::mem::take(&mut call.reasons));
         let pending = call.reoffer.take();
         if let Some(tx) = pending {
             self.refuse_request(now, tx, 487);

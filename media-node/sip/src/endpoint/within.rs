@@ -11,6 +11,7 @@ use super::timer::CallTimer;
 use crate::api::{CallHandle, DialogView, Event, Invite, Path};
 use crate::draft::{ALLOW, Draft};
 use crate::message::{Message, Name};
+use crate::reason::reasons_of;
 use crate::uri::{Params, cut, parse_name_addr};
 
 impl Endpoint {
@@ -44,6 +45,11 @@ impl Endpoint {
     pub fn sip_call_id(&self, handle: CallHandle) -> Option<String> {
         let call = self.calls.get(&handle)?;
         Some(String::from_utf8_lossy(&call.dialog.call_id).into_owned())
+    }
+
+    /// Whether the peer says that it takes INFO (RFC 6086, and keys before it).
+    pub fn takes_info(&self, handle: CallHandle) -> bool {
+        self.calls.get(&handle).is_some_and(|call| call.peer.info)
     }
 
     /// What identifies the dialog of a call half, so that another user agent can take it over.
@@ -86,13 +92,13 @@ impl Endpoint {
         *call.deadline(CallTimer::RepeatOk) = None;
         *call.deadline(CallTimer::NoAck) = None;
         let silent = call.silent;
-        let bye = call.bye_after_ack.take();
+        let bye = std::mem::take(&mut call.bye_after_ack);
         if !silent && (ok.initial || ok.late_offer) {
             let sdp = crate::body::sdp_of(message);
             self.event(Event::Confirmed { call: handle, sdp });
         }
-        if let Some(reason) = bye {
-            self.bye(now, handle, reason);
+        if bye {
+            self.bye(now, handle);
         }
     }
 
@@ -166,7 +172,7 @@ impl Endpoint {
 
     /// §15.1.2.
     fn on_bye(&mut self, now: Instant, path: Path, handle: CallHandle, message: Message, key: Box<[u8]>) {
-        let reason = message.header(Name::Reason).map(|r| String::from_utf8_lossy(r).into_owned());
+        let reasons = reasons_of(&message);
         let Some(call) = self.calls.get(&handle) else {
             return;
         };
@@ -191,7 +197,7 @@ impl Endpoint {
         }
         self.calls.remove(&handle);
         if !silent {
-            self.event(Event::Ended { call: handle, by_peer: true, reason });
+            self.event(Event::Ended { call: handle, by_peer: true, fault: None, reasons });
         }
     }
 

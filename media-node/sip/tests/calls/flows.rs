@@ -6,7 +6,7 @@
 use crate::net::{Fate, Net};
 use bytes::Bytes;
 use hotline_sip::api::{CallHandle, Command, Event, Transport};
-use hotline_sip::{EndpointConfig, Timers};
+use hotline_sip::{EndpointConfig, Reason, Timers};
 use std::time::Duration;
 
 pub const OFFER: Bytes = Bytes::from_static(b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\n");
@@ -29,7 +29,7 @@ pub fn invite(net: &Net, sdp: Option<Bytes>) -> Command {
 }
 
 pub fn hang_up(call: CallHandle) -> Command {
-    Command::Hangup { call, status: None, reason: None }
+    Command::Hangup { call, status: None, reasons: vec![] }
 }
 
 /// Bob rings and answers; Alice hangs up when told to by the test.
@@ -92,7 +92,7 @@ fn rfc3665_3_1_session() {
 fn the_called_side_hangs_up() {
     let mut net = established(plain);
     net.handler = Box::new(|_, _| Vec::new());
-    net.command("bob", Command::Hangup { call: CallHandle(1), status: None, reason: Some("Q.850;cause=16".into()) });
+    net.command("bob", Command::Hangup { call: CallHandle(1), status: None, reasons: vec![Reason::q850(16, "")] });
     net.run(1_000);
     golden("called-side-hangs-up", &net.ladder);
     assert_quiet(&mut net);

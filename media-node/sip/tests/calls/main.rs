@@ -6,4 +6,5 @@ mod gateways;
 mod net;
 mod phases;
 mod races;
+mod reasons;
 mod transports;

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use hotline_sip::api::{Command, Event, Output, Path, Transport};
-use hotline_sip::{Endpoint, EndpointConfig};
+use hotline_sip::{Endpoint, EndpointConfig, Reason};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -239,6 +239,11 @@ fn summary(bytes: &[u8]) -> String {
     out
 }
 
+fn why(fault: Option<&str>, reasons: &[Reason]) -> String {
+    let said = fault.map(ToString::to_string).or_else(|| Reason::header(reasons));
+    said.map(|said| format!(" ({said})")).unwrap_or_default()
+}
+
 /// An event in a few words.
 fn describe(event: &Event) -> String {
     let sdp = |sdp: &Option<Bytes>| if sdp.is_some() { " +sdp" } else { "" };
@@ -250,23 +255,21 @@ fn describe(event: &Event) -> String {
             invite.user.as_ref().map(|u| format!(" as {u}")).unwrap_or_default(),
             sdp(&invite.sdp)
         ),
-        Event::Cancelled { .. } => "Cancelled".into(),
+        Event::Cancelled { reasons, .. } => format!("Cancelled{}", why(None, reasons)),
         Event::Confirmed { sdp: s, .. } => format!("Confirmed{}", sdp(s)),
         Event::Trying { .. } => "Trying".into(),
         Event::Progressed { status, sdp: s, .. } => format!("Progressed {status}{}", sdp(s)),
         Event::Answered { sdp: s, .. } => format!("Answered{}", sdp(s)),
-        Event::Failed { status, reason, .. } => format!("Failed {status} {reason}"),
+        Event::Failed { status, phrase, reasons, .. } => format!("Failed {status} {phrase}{}", why(None, reasons)),
         Event::Reoffered { sdp: s, .. } => format!("Reoffered{}", sdp(s)),
         Event::ReofferAnswered { result, .. } => {
             format!("ReofferAnswered {}", result.as_ref().map_or_else(|s| s.to_string(), |_| "+sdp".into()))
         }
         Event::Info { content_type, .. } => format!("Info {content_type}"),
         Event::Referred { refer_to, .. } => format!("Referred {refer_to}"),
-        Event::Ended { by_peer, reason, .. } => format!(
-            "Ended{}{}",
-            if *by_peer { " by peer" } else { "" },
-            reason.as_ref().map(|r| format!(" ({r})")).unwrap_or_default()
-        ),
+        Event::Ended { by_peer, fault, reasons, .. } => {
+            format!("Ended{}{}", if *by_peer { " by peer" } else { "" }, why(*fault, reasons))
+        }
         Event::Authenticate { user, .. } => format!("Authenticate {user}"),
         Event::Registering { register, .. } => {
             format!("Registering {} {:?}", register.user, register.contacts)

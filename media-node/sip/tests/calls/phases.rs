@@ -62,7 +62,7 @@ fn in_phase(phase: &str) -> (Net, &'static str, &'static str) {
                 Box::new(
                     |_, what| if what.starts_with("BYE") { crate::net::Fate::Lost } else { crate::net::Fate::Arrives },
                 );
-            net.command("alice", Command::Hangup { call: CALL, status: None, reason: None });
+            net.command("alice", Command::Hangup { call: CALL, status: None, reasons: vec![] });
             (net, "alice", "bob")
         }
         _ => (net, "alice", "bob"),
@@ -93,7 +93,7 @@ fn commands() -> Vec<(&'static str, Command)> {
         ("Info", Command::Info { call: CALL, content_type: "a/b".into(), body: OFFER }),
         ("Refer", Command::Refer { call: CALL, refer_to: "<sip:x@y>".into() }),
         ("Notify", Command::Notify { call: CALL, status: 200, last: true }),
-        ("Hangup", Command::Hangup { call: CALL, status: None, reason: None }),
+        ("Hangup", Command::Hangup { call: CALL, status: None, reasons: vec![] }),
         ("Account", Command::Account { request: RequestHandle(1), ha1: None }),
         ("Reply", Command::Reply { request: RequestHandle(1), status: 200, headers: Vec::new() }),
     ]

@@ -138,6 +138,7 @@ impl World {
                 display_name: String::new().into(),
                 sip_call_id: "x".into(),
                 dialog: None,
+                diverted: None,
             },
         };
         block_on(hotline_service::ivr::handle(&self.service, input)).unwrap();

@@ -58,7 +58,7 @@ fn agent_first_the_party_hears_a_person_at_once() {
     assert!(!ContactMachine::rows(life.contact()).iter().any(|row| row.partition == CALLBACKS_PARTITION));
     // The agent leaves first: there is no flow to go on.
     life.now = at(40_000);
-    life.clear().node(CallEvent::AgentLegEnded { offer: offer_id(1), cause: EndCause::HungUp });
+    life.clear().node(CallEvent::AgentLegEnded { offer: offer_id(1), cause: EndCause::HungUp, reasons: vec![] });
     let ContactFact::ContactEnded(ending) = last(&life) else { panic!("{:?}", last(&life)) };
     assert_eq!((ending.talk_ms, ending.callback_of), (30_000, Some(ContactId::from_u128(4))));
 }
@@ -103,7 +103,11 @@ fn party_first_the_caller_is_told_why_and_waits_at_the_head() {
 fn attempts_are_counted_postponed_and_given_up() {
     let mut life = Life::callback_dialling();
     for attempt in 1..=3_u8 {
-        life.clear().node(CallEvent::PartyFailed { reason: DialFailure::NoAnswer, sip_status: Some(480) });
+        life.clear().node(CallEvent::PartyFailed {
+            reason: DialFailure::NoAnswer,
+            sip_status: Some(480),
+            reasons: vec![],
+        });
         assert!(matches!(life.facts[0], ContactFact::PartyMissed { attempt: a, .. } if a == attempt));
         assert_eq!(life.told(), [(1, AgentNews::NotReached)], "the agent owes no wrap-up");
         if attempt == 3 {
@@ -145,7 +149,11 @@ fn attempts_are_counted_postponed_and_given_up() {
 #[test]
 fn a_number_that_does_not_exist_is_not_tried_again() {
     let mut life = Life::callback_dialling();
-    life.clear().node(CallEvent::PartyFailed { reason: DialFailure::NoSuchNumber, sip_status: Some(404) });
+    life.clear().node(CallEvent::PartyFailed {
+        reason: DialFailure::NoSuchNumber,
+        sip_status: Some(404),
+        reasons: vec![],
+    });
     assert!(life.facts.iter().any(|f| matches!(f, ContactFact::CallbackFailed { why: CallbackEnd::Number, .. })));
     assert!(!life.contact().is_alive());
 }
@@ -180,10 +188,10 @@ fn an_attempt_whose_end_nobody_tells_is_over_in_time() {
 #[test]
 fn an_agent_who_hangs_up_before_the_answer_is_free_and_the_call_back_waits() {
     let mut life = Life::callback_dialling();
-    life.clear().node(CallEvent::AgentLegEnded { offer: offer_id(1), cause: EndCause::HungUp });
+    life.clear().node(CallEvent::AgentLegEnded { offer: offer_id(1), cause: EndCause::HungUp, reasons: vec![] });
     assert!(matches!(life.contact().phase, Phase::Resting { .. }));
     assert_eq!(life.told(), [(1, AgentNews::NotReached)]);
-    life.clear().node(CallEvent::CallEnded { cause: EndCause::Command, quality: None });
+    life.clear().node(CallEvent::CallEnded { cause: EndCause::Command, quality: None, reasons: vec![] });
     assert!(life.contact().is_alive() && life.facts.is_empty(), "what is left of the attempt");
 }
 
@@ -322,7 +330,7 @@ fn one_that_nobody_took_is_abandoned_after_the_wait_for_the_first_attempt() {
     let dialled = life.contact().order.as_ref().unwrap().waited_ms;
     assert!(dialled.is_some_and(|ms| (600_000..700_000).contains(&ms)), "{dialled:?}");
     life.now = at(40_000);
-    life.clear().node(CallEvent::PartyFailed { reason: DialFailure::NoAnswer, sip_status: None });
+    life.clear().node(CallEvent::PartyFailed { reason: DialFailure::NoAnswer, sip_status: None, reasons: vec![] });
     let mut contact = life.contact().clone();
     contact.order.as_mut().unwrap().tries = 2;
     life.contact = Some(contact);
@@ -331,11 +339,15 @@ fn one_that_nobody_took_is_abandoned_after_the_wait_for_the_first_attempt() {
     let policy = CallbackPolicy { first: CallFirst::Party, ..CallbackPolicy::default() };
     let setting = with_policy(policy, None);
     life.step_in(Event::DialParty { node: NODE }, &setting);
-    life.clear().node(CallEvent::PartyFailed { reason: DialFailure::NoAnswer, sip_status: None });
+    life.clear().node(CallEvent::PartyFailed { reason: DialFailure::NoAnswer, sip_status: None, reasons: vec![] });
     assert_eq!((ending(&life).abandoned_after_ms, ending(&life).reason), (dialled, EndReason::NotReached));
 
     let mut life = Life::callback_dialling();
-    life.clear().node(CallEvent::PartyFailed { reason: DialFailure::NoSuchNumber, sip_status: Some(404) });
+    life.clear().node(CallEvent::PartyFailed {
+        reason: DialFailure::NoSuchNumber,
+        sip_status: Some(404),
+        reasons: vec![],
+    });
     assert_eq!(ending(&life).abandoned_after_ms, None, "nobody waited there");
     let mut life = Life::callback();
     life.now = at(CALLBACK_LIFE_MS);
@@ -430,7 +442,7 @@ fn a_machine_that_answers_is_nobody_and_is_called_again() {
     assert!(matches!(life.contact().script.verbs.last(), Some(Verb::Hangup)), "{:?}", life.contact().script);
     life.clear();
     life.seq += 1;
-    let event = life.reported(CallEvent::CallEnded { cause: EndCause::Script, quality: None });
+    let event = life.reported(CallEvent::CallEnded { cause: EndCause::Script, quality: None, reasons: vec![] });
     life.step_in(event, &setting);
     assert!(
         matches!(life.facts[0], ContactFact::PartyMissed { attempt: 1, reason: DialFailure::Unconfirmed, .. }),

@@ -31,7 +31,7 @@ fn a_blind_transfer_keeps_the_place_and_frees_the_agent() {
         asked.as_slice(),
         [NodeAction::ReleaseAgent { .. }, NodeAction::Script { script, .. }] if matches!(script[..], [Verb::Hold { .. }])
     ));
-    life.node(CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
+    life.node(CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] });
     let ContactFact::ContactEnded(ending) = last(&life) else { panic!("{:?}", last(&life)) };
     assert_eq!((ending.transfers, ending.wait_ms, ending.talk_ms), (1, 9_000, 60_000));
 }
@@ -50,7 +50,12 @@ fn a_transfer_to_an_agent_that_fails_comes_back_to_the_queue() {
     let mut life = Life::talking();
     life.step(to_agent()).unwrap();
     life.step(offer(6)).unwrap();
-    let failed = CallEvent::OfferFailed { offer: offer_id(6), reason: OfferFailure::TimedOut, sip_status: None };
+    let failed = CallEvent::OfferFailed {
+        offer: offer_id(6),
+        reason: OfferFailure::TimedOut,
+        sip_status: None,
+        reasons: vec![],
+    };
     life.clear().node(failed);
     assert_eq!(life.names(), ["OfferTimedOut", "ContactEnqueued", "TransferReturned"]);
     assert_eq!(decision(life.contact(), life.seq, &arrived()).label, life.contact().script.label);
@@ -65,7 +70,7 @@ fn a_transfer_to_a_number_that_nobody_answers_comes_back_and_an_answered_one_goe
         let asked = life.asked();
         let Some(NodeAction::Script { script, .. }) = asked.last() else { panic!("{asked:?}") };
         assert!(matches!(script.as_slice(), [Verb::Transfer { .. }]));
-        life.ended(VerbResult::Transferred { answered });
+        life.ended(VerbResult::Transferred { answered, reasons: vec![] });
         assert_eq!(life.contact().listing().phase, phase, "answered: {answered}");
         assert!(life.facts.iter().any(|f| matches!(f, ContactFact::TransferEnded { .. })));
     }
@@ -118,7 +123,7 @@ fn how_a_leg_sounds_is_a_fact_of_whoever_it_is_and_changes_nothing() {
     assert!(life.asked().is_empty());
     let agents = vec![AgentLegQuality { offer: offer_id(1), quality }];
     let measured = CallQuality { caller: quality, agents };
-    life.node(CallEvent::CallEnded { cause: EndCause::HungUp, quality: Some(measured.clone()) });
+    life.node(CallEvent::CallEnded { cause: EndCause::HungUp, quality: Some(measured.clone()), reasons: vec![] });
     assert!(matches!(last(&life), ContactFact::ContactEnded(ending) if ending.quality == Some(measured)));
 }
 
@@ -149,7 +154,7 @@ fn a_consultation_ends_in_each_of_its_ways() {
     assert!(matches!(released[0], NodeAction::ReleaseAgent { offer } if offer == offer_id(1)));
     let NodeAction::Arrange { arrangement } = &released[1] else { panic!("{released:?}") };
     assert_eq!((arrangement.caller.clone(), arrangement.agents.len()), (CallerMode::Talks, 1));
-    life.node(CallEvent::AgentLegEnded { offer: offer_id(1), cause: EndCause::Command });
+    life.node(CallEvent::AgentLegEnded { offer: offer_id(1), cause: EndCause::Command, reasons: vec![] });
     assert_eq!(life.contact().listing().phase, PhaseName::Talking, "the first agent's leg is history");
 
     // Completed before the answer: not yet.
@@ -170,7 +175,7 @@ fn a_consultation_ends_in_each_of_its_ways() {
     // The colleague declines on the phone or the console, or does not answer.
     for reason in [OfferFailure::Declined, OfferFailure::TimedOut, OfferFailure::Unreachable] {
         let mut life = Life::consulting();
-        life.clear().node(CallEvent::OfferFailed { offer: offer_id(2), reason, sip_status: None });
+        life.clear().node(CallEvent::OfferFailed { offer: offer_id(2), reason, sip_status: None, reasons: vec![] });
         assert_eq!(life.names(), ["LegFailed"]);
         assert_eq!(arranged(&mut life).map(|a| a.caller), Some(CallerMode::Talks));
     }
@@ -186,9 +191,9 @@ fn a_consultation_ends_in_each_of_its_ways() {
     let mut life = Life::conference();
     assert_eq!(arranged(&mut life).map(|a| a.caller), Some(CallerMode::Talks));
     let mut left = life.clone();
-    left.clear().node(CallEvent::AgentLegEnded { offer: offer_id(2), cause: EndCause::HungUp });
+    left.clear().node(CallEvent::AgentLegEnded { offer: offer_id(2), cause: EndCause::HungUp, reasons: vec![] });
     assert_eq!((left.names(), left.contact().agent()), (vec!["LegLeft"], Some(AGENT)));
-    life.clear().node(CallEvent::AgentLegEnded { offer: offer_id(1), cause: EndCause::HungUp });
+    life.clear().node(CallEvent::AgentLegEnded { offer: offer_id(1), cause: EndCause::HungUp, reasons: vec![] });
     assert_eq!(life.contact().agent(), Some(AgentId::from_u128(102)), "the colleague has the call");
 }
 
@@ -196,7 +201,7 @@ fn a_consultation_ends_in_each_of_its_ways() {
 fn whoever_hangs_up_during_a_consultation_everybody_is_accounted_for() {
     // The agent, while the colleague talks: the colleague takes over.
     let mut life = Life::advised();
-    life.clear().node(CallEvent::AgentLegEnded { offer: offer_id(1), cause: EndCause::HungUp });
+    life.clear().node(CallEvent::AgentLegEnded { offer: offer_id(1), cause: EndCause::HungUp, reasons: vec![] });
     assert!(transfer_of(&life).is_some());
     let effects = life.effects.clone();
     assert_eq!(arranged(&mut life).map(|a| a.caller), Some(CallerMode::Talks));
@@ -204,12 +209,12 @@ fn whoever_hangs_up_during_a_consultation_everybody_is_accounted_for() {
     assert_eq!(life.told(), [(1, AgentNews::Ended)]);
     // The agent, while it rings: the caller had been promised help and goes back to the queue.
     let mut life = Life::consulting();
-    life.clear().node(CallEvent::AgentLegEnded { offer: offer_id(1), cause: EndCause::HungUp });
+    life.clear().node(CallEvent::AgentLegEnded { offer: offer_id(1), cause: EndCause::HungUp, reasons: vec![] });
     assert_eq!(life.names(), ["LegFailed", "AgentLegEnded", "ContactEnqueued"]);
     assert_eq!(life.told(), [(2, AgentNews::Rescinded), (1, AgentNews::Ended)]);
     // The caller, in each state.
     for mut life in [Life::consulting(), Life::advised(), Life::conference(), Life::supervised()] {
-        life.clear().node(CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
+        life.clear().node(CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] });
         let told = life.told();
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(told.iter().any(|(offer, news)| *offer == 1 && *news == AgentNews::Ended));
@@ -234,7 +239,7 @@ fn supervisors_listen_whisper_and_barge_in_and_are_facts() {
     let twice = Event::Supervise { leg: leg(3), mode: SuperviseMode::Listen, by: BOSS };
     assert_eq!(life.step(twice).unwrap_err().code, "already-on-call");
     // A supervisor is no colleague: the agent leaves, the flow goes on.
-    life.clear().node(CallEvent::AgentLegEnded { offer: offer_id(1), cause: EndCause::HungUp });
+    life.clear().node(CallEvent::AgentLegEnded { offer: offer_id(1), cause: EndCause::HungUp, reasons: vec![] });
     assert_eq!(life.names()[..2], ["LegLeft", "AgentLegEnded"]);
     assert_eq!(life.contact().listing().phase, PhaseName::InFlow);
 }
@@ -310,7 +315,7 @@ fn somebody_outside_advises_and_no_agent_is_told_of_it() {
     life.clear().step(desk(DeskAction::Conference)).unwrap();
     let all = arranged(&mut life).expect("everybody talks");
     assert_eq!((all.caller, all.agents.len()), (hotline_wire::legs::CallerMode::Talks, 2));
-    life.clear().node(CallEvent::AgentLegEnded { offer: offer_id(7), cause: EndCause::HungUp });
+    life.clear().node(CallEvent::AgentLegEnded { offer: offer_id(7), cause: EndCause::HungUp, reasons: vec![] });
     assert_eq!(life.names(), ["LegLeft"]);
     assert_eq!((life.contact().listing().phase, life.told()), (PhaseName::Talking, vec![]));
 }
@@ -322,7 +327,11 @@ fn the_caller_goes_on_with_somebody_outside_and_the_flow_goes_on_after_it() {
         life.now = at(60_000);
         life.clear();
         match agent_hangs_up {
-            true => drop(life.node(CallEvent::AgentLegEnded { offer: offer_id(1), cause: EndCause::HungUp })),
+            true => drop(life.node(CallEvent::AgentLegEnded {
+                offer: offer_id(1),
+                cause: EndCause::HungUp,
+                reasons: vec![],
+            })),
             false => life.step(desk(DeskAction::Complete { reason: "advice".to_string().into() })).unwrap(),
         }
         let target = transfer_of(&life);
@@ -339,13 +348,13 @@ fn the_caller_goes_on_with_somebody_outside_and_the_flow_goes_on_after_it() {
         // A report of the answer that comes again releases nobody.
         life.clear().node(CallEvent::OfferAnswered { offer: offer_id(7), dialog: None });
         assert!(life.asked().is_empty());
-        life.clear().node(CallEvent::AgentLegEnded { offer: offer_id(7), cause: EndCause::HungUp });
+        life.clear().node(CallEvent::AgentLegEnded { offer: offer_id(7), cause: EndCause::HungUp, reasons: vec![] });
         assert_eq!(life.names()[0], "TransferEnded");
         assert!(life.contact().is_alive() && life.contact().outside.is_none(), "the flow goes on");
     }
     let mut life = advised_outside();
     life.step(desk(DeskAction::Complete { reason: String::new().into() })).unwrap();
-    life.clear().node(CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
+    life.clear().node(CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] });
     let ContactFact::ContactEnded(ending) = last(&life) else { panic!("{:?}", last(&life)) };
     assert_eq!((ending.agent, ending.transfers), (Some(AGENT), 1));
 }

@@ -31,7 +31,7 @@ fn a_menu_is_asked_again_by_the_other_node() {
         node: NODE,
         seq: 2,
         at: at(0),
-        event: CallEvent::CallEnded { cause: EndCause::HungUp, quality: None },
+        event: CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] },
     };
     assert_eq!(life.step(old).unwrap_err().code, "other-node", "the lost node has no say any more");
     life.node(CallEvent::Reanchored { dialog: dialog("new") });
@@ -80,14 +80,19 @@ fn who_talked_talks_on_with_the_same_agent() {
     life.node(CallEvent::OfferAnswered { offer: offer_id(1), dialog: None });
     assert!(life.names().ends_with(&["AgentRejoined", "RecordingStarted"]), "{:?}", life.names());
     life.now = at(60_000);
-    life.clear().node(CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
+    life.clear().node(CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] });
     let ContactFact::ContactEnded(ending) = last(&life) else { panic!("{:?}", last(&life)) };
     assert_eq!((ending.interactions, ending.talk_ms, ending.transfers), (1, 51_000, 0));
 }
 
 #[test]
 fn an_agent_who_does_not_come_back_is_freed_and_the_caller_is_next() {
-    let failed = CallEvent::OfferFailed { offer: offer_id(1), reason: OfferFailure::TimedOut, sip_status: None };
+    let failed = CallEvent::OfferFailed {
+        offer: offer_id(1),
+        reason: OfferFailure::TimedOut,
+        sip_status: None,
+        reasons: vec![],
+    };
     let mut life = Life::rejoining();
     life.clear().node(failed);
     assert_eq!(life.names(), ["RejoinFailed", "AgentLegEnded", "ContactEnqueued"]);
@@ -137,7 +142,7 @@ fn where_no_node_can_take_it_over_the_party_is_called_back_at_the_old_place() {
     // A dialog that no other node can take over.
     let mut bare = Life::new();
     let CallEvent::Arrived { did, from, display_name, sip_call_id, .. } = arrived() else { unreachable!() };
-    bare.node(CallEvent::Arrived { did, from, display_name, sip_call_id, dialog: None });
+    bare.node(CallEvent::Arrived { did, from, display_name, sip_call_id, dialog: None, diverted: None });
     bare.step(lost(Some(OTHER), bare.now)).unwrap();
     assert!(!bare.contact().is_alive());
 }

@@ -28,7 +28,8 @@ fn events(life: &Life) -> Vec<(&'static str, Event)> {
     let life = Life { seq: life.seq + 1, ..life.clone() };
     let node = |event| life.reported(event);
     let label = life.contact.as_ref().map(|c| c.script.label.clone()).unwrap_or_default();
-    let failed = |reason| node(CallEvent::OfferFailed { offer: offer_id(1), reason, sip_status: None });
+    let failed =
+        |reason| node(CallEvent::OfferFailed { offer: offer_id(1), reason, sip_status: None, reasons: vec![] });
     let delivered = |manifest: &str| {
         node(CallEvent::RecordingEnded {
             recording: RecordingId::from_u128(1),
@@ -48,19 +49,31 @@ fn events(life: &Life) -> Vec<(&'static str, Event)> {
         ("OfferAnswered other", node(CallEvent::OfferAnswered { offer: offer_id(2), dialog: None })),
         ("OfferFailed declined", failed(OfferFailure::Declined)),
         ("OfferFailed timed out", failed(OfferFailure::TimedOut)),
-        ("AgentLegEnded", node(CallEvent::AgentLegEnded { offer: offer_id(1), cause: EndCause::HungUp })),
-        ("CallEnded", node(CallEvent::CallEnded { cause: EndCause::HungUp, quality: None })),
+        (
+            "AgentLegEnded",
+            node(CallEvent::AgentLegEnded { offer: offer_id(1), cause: EndCause::HungUp, reasons: vec![] }),
+        ),
+        ("CallEnded", node(CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] })),
         ("RecordingEnded", delivered("manifest")),
         ("RecordingEnded empty", delivered("")),
         ("Offer", offer(2)),
         ("OfferReturned", Event::OfferReturned { offer: offer_id(1), declined: true }),
         ("NobodyFree", Event::NobodyFree),
         ("NobodyStaffed", Event::NobodyStaffed { queue: "billing".parse().unwrap() }),
-        ("AgentLegEnded other", node(CallEvent::AgentLegEnded { offer: offer_id(2), cause: EndCause::HungUp })),
+        (
+            "AgentLegEnded other",
+            node(CallEvent::AgentLegEnded { offer: offer_id(2), cause: EndCause::HungUp, reasons: vec![] }),
+        ),
         ("OfferReturned other", Event::OfferReturned { offer: offer_id(2), declined: true }),
         ("PartyAnswered", node(CallEvent::PartyAnswered { dialog: Some(dialog("party")) })),
-        ("PartyFailed busy", node(CallEvent::PartyFailed { reason: DialFailure::Busy, sip_status: Some(486) })),
-        ("PartyFailed number", node(CallEvent::PartyFailed { reason: DialFailure::NoSuchNumber, sip_status: None })),
+        (
+            "PartyFailed busy",
+            node(CallEvent::PartyFailed { reason: DialFailure::Busy, sip_status: Some(486), reasons: vec![] }),
+        ),
+        (
+            "PartyFailed number",
+            node(CallEvent::PartyFailed { reason: DialFailure::NoSuchNumber, sip_status: None, reasons: vec![] }),
+        ),
         ("Reanchored", node(CallEvent::Reanchored { dialog: dialog("new") })),
         ("ReanchorFailed", node(CallEvent::ReanchorFailed { sip_status: Some(481) })),
         ("TransferAsked", node(CallEvent::TransferAsked { offer: offer_id(1), target: "x".to_string().into() })),

@@ -42,10 +42,12 @@ fn event(random: &mut Random, life: &Life) -> Event {
             let reasons =
                 [OfferFailure::TimedOut, OfferFailure::Declined, OfferFailure::Unreachable, OfferFailure::Rescinded];
             let reason = reasons[random.below(4) as usize];
-            node(CallEvent::OfferFailed { offer, reason, sip_status: None })
+            node(CallEvent::OfferFailed { offer, reason, sip_status: None, reasons: vec![] })
         }
-        7 => node(CallEvent::AgentLegEnded { offer, cause: EndCause::HungUp }),
-        8 if random.below(6) == 0 => node(CallEvent::CallEnded { cause: EndCause::HungUp, quality: None }),
+        7 => node(CallEvent::AgentLegEnded { offer, cause: EndCause::HungUp, reasons: vec![] }),
+        8 if random.below(6) == 0 => {
+            node(CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] })
+        }
         9 => node(CallEvent::RecordingEnded {
             recording: RecordingId::from_u128(u128::from(random.below(4))),
             manifest: if random.below(2) == 0 { String::new() } else { "m".into() },

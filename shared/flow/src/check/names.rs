@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::Check;
 use crate::compile::calls;
 use crate::graph::says;
-use crate::run::MAX_VARS;
+use crate::run::{GIVEN, MAX_VARS};
 use crate::*;
 
 impl Check<'_> {
@@ -95,6 +95,8 @@ impl Check<'_> {
                 "use fewer names",
             );
         }
+        let given: Vec<Name> = GIVEN.iter().filter_map(|name| name.parse().ok()).collect();
+        known.extend(&given);
         // A subflow reads what the flows around it have set; only a flow that nobody calls and
         // that calls nobody can be judged.
         let alone = calls(flow).is_empty() && !flow.steps.values().any(|s| matches!(s.kind, StepKind::Return));
@@ -110,6 +112,8 @@ impl Check<'_> {
                     CallbackTo::Caller => {}
                 },
                 StepKind::Hook(hook) => uses.extend(&hook.send),
+                StepKind::SendKeys(send) => uses.extend(&send.keys.variables),
+                StepKind::Transfer(transfer) => uses.extend(transfer.keys.iter().flat_map(|keys| &keys.variables)),
                 _ => {}
             }
         }

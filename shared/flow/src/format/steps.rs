@@ -88,8 +88,18 @@ pub(super) fn step_lines(kind: &StepKind, page: &mut Page) {
         StepKind::Transfer(transfer) => {
             put(none, format!("transfer: {}", scalar(&transfer.target)));
             put(none, format!("timeout: {}", transfer.timeout));
+            if let Some(keys) = &transfer.keys {
+                put(none, format!("keys: {}", quoted(&keys.text)));
+            }
             put(transfer.no_answer.at, format!("no_answer: {}", transfer.no_answer.name));
             put(transfer.then.at, format!("then: {}", transfer.then.name));
+        }
+        StepKind::SendKeys(send) => {
+            put(none, format!("send_keys: {}", quoted(&send.keys.text)));
+            if send.secret {
+                put(none, "secret: true".into());
+            }
+            put(send.then.at, format!("then: {}", send.then.name));
         }
         StepKind::Hangup(hangup) => {
             let say = if hangup.say.is_empty() { "[]".into() } else { refs(&hangup.say) };
@@ -115,6 +125,11 @@ pub(super) fn step_lines(kind: &StepKind, page: &mut Page) {
             put(hook.then.at, format!("then: {}", hook.then.name));
         }
     }
+}
+
+/// Keys are a text, whatever they look like.
+fn quoted(keys: &str) -> String {
+    format!("\"{keys}\"")
 }
 
 fn miss(field: &str, miss: &Miss) -> String {

@@ -7,10 +7,12 @@ use super::MAX_STEPS;
 use super::branch::branch;
 use super::fields::{self, Fields, Findings, key, lang, name, reference, short, text};
 use super::waits::{callback_to, hook, queue, ring, transfer_target};
+use crate::run::MAX_KEYS;
+use crate::units::{is_key, is_pause};
 use crate::yaml::Node;
 use crate::*;
 
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 17] = [
     "play",
     "menu",
     "gather",
@@ -22,6 +24,7 @@ const KINDS: [&str; 16] = [
     "callback",
     "survey",
     "transfer",
+    "send_keys",
     "hangup",
     "reject",
     "subflow",
@@ -123,9 +126,16 @@ fn step_kind(kind: &'static str, fields: &mut Fields<'_>, found: &mut Findings) 
         "transfer" => {
             let target = fields.take("transfer").and_then(|node| transfer_target(node, fields.what(), found));
             let timeout = fields.millis("timeout", Millis(30_000), 1_000..=300_000, found);
+            let keys = sent_keys("keys", fields, found);
             let no_answer = fields.need_reference("no_answer", "name the step for an unanswered transfer", found);
             let then = then(fields, found);
-            StepKind::Transfer(Transfer { target: target?, timeout, no_answer: no_answer?, then: then? })
+            StepKind::Transfer(Transfer { target: target?, timeout, keys, no_answer: no_answer?, then: then? })
+        }
+        "send_keys" => {
+            let keys = sent_keys("send_keys", fields, found);
+            let secret = fields.flag("secret", false, found);
+            let then = then(fields, found);
+            StepKind::SendKeys(SendKeys { keys: keys?, secret, then: then? })
         }
         "hangup" => StepKind::Hangup(Hangup { say: fields.references("hangup", found) }),
         "reject" => {
@@ -310,6 +320,45 @@ fn digits(node: &Node, what: &str, found: &mut Findings) -> (u8, u8) {
             (1, 20)
         }
     }
+}
+
+/// `ww123#`, with variables in braces.
+fn sent_keys(field: &'static str, fields: &mut Fields<'_>, found: &mut Findings) -> Option<Keys> {
+    const REMEDY: &str =
+        "write keys of 0-9, *, # and A-D, the pauses ',' (0.5 s) and 'w' (1 s), and variables as {pin}: \"ww{pin}#\"";
+    let node = fields.take(field)?;
+    let what = format!("{}: {field}", fields.what());
+    let text = text(node, &what, found)?;
+    let mut wrong = |said: String| {
+        found.error(node.at(), "bad-value", format!("{what}: {said}"), REMEDY);
+        None
+    };
+    let (mut variables, mut count) = (Vec::new(), 0);
+    let mut rest = text.as_str();
+    while let Some(first) = rest.chars().next() {
+        if let Some(inner) = rest.strip_prefix('{') {
+            let Some((name, after)) = inner.split_once('}') else {
+                return wrong("a '{' needs its '}'".into());
+            };
+            match name.trim().parse() {
+                Ok(name) => variables.push(Ref { name, at: node.at() }),
+                Err(error) => return wrong(format!("between braces: {error}")),
+            }
+            rest = after;
+        } else if is_key(first) || is_pause(first) {
+            count += 1;
+            rest = rest.get(1..).unwrap_or_default();
+        } else {
+            return wrong(format!("{first:?} is no key"));
+        }
+    }
+    if variables.is_empty() && !text.chars().any(is_key) {
+        return wrong("there is no key to send".into());
+    }
+    if count > MAX_KEYS || variables.len() > MAX_KEYS {
+        return wrong(format!("{count} keys and pauses; {MAX_KEYS} are the most"));
+    }
+    Some(Keys { text, variables })
 }
 
 pub(super) fn names(field: &'static str, fields: &mut Fields<'_>, found: &mut Findings) -> BTreeSet<Name> {

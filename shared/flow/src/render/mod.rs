@@ -288,6 +288,8 @@ fn details(kind: &StepKind) -> Vec<String> {
         StepKind::Callback(callback) => vec![format!("by queue {}", callback.queue.name)],
         StepKind::Survey(_) => vec!["keys 1–5".into()],
         StepKind::Transfer(transfer) => vec![transfer.target.clone()],
+        StepKind::SendKeys(send) if send.secret => vec!["secret keys".into()],
+        StepKind::SendKeys(send) => vec![send.keys.text.clone()],
         StepKind::Subflow(sub) => vec![format!("flow {}", sub.flow.name)],
         StepKind::Hook(hook) => vec![format!("{} · {}", hook.target, hook.timeout)],
         StepKind::Reject(RejectReason::Busy) => vec!["busy".into()],

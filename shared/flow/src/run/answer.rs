@@ -95,6 +95,7 @@ impl<'a> Walk<'a> {
             (StepKind::Transfer(transfer), Input::Transferred { .. } | Input::Failed) => {
                 Answer::Go(&transfer.no_answer)
             }
+            (StepKind::SendKeys(send), Input::KeysSent | Input::Failed) => Answer::Go(&send.then),
             (StepKind::Hook(hook), Input::HookDone { vars }) => {
                 for name in &hook.receive {
                     if let Some(value) = vars.get(name.as_str()) {
@@ -140,6 +141,7 @@ impl Input {
             Input::HookDone { .. } => "a hook's answer",
             Input::HookFailed => "a hook's failure",
             Input::Transferred { .. } => "the end of a transfer",
+            Input::KeysSent => "the end of sent keys",
             Input::CallbackAccepted => "an accepted callback",
             Input::CallbackRefused => "a refused callback",
             Input::Failed => "a failure",

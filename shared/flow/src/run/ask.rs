@@ -5,9 +5,10 @@ use hotline_base::{Name, Timestamp};
 use super::say::{announcements, later, sounds};
 use super::walk::Walk;
 use super::*;
+use crate::units::{is_key, is_pause};
 use crate::{
-    Builtin, CallbackTo, Condition, Flow, Gather, MaxWait, Menu, PromptRef, QueueStep, QueueTest, Ref, RingRef, Step,
-    StepKind, Survey,
+    Builtin, CallbackTo, Condition, Flow, Gather, Keys, MaxWait, Menu, PromptRef, QueueStep, QueueTest, Ref, RingRef,
+    Step, StepKind, Survey,
 };
 
 pub(super) fn music(name: Option<&Ref>) -> PromptRef {
@@ -91,8 +92,18 @@ impl<'a> Walk<'a> {
                     queue: callback.queue.name.clone(),
                 })
             }
-            StepKind::Transfer(transfer) => {
-                Some(Ask::Transfer { target: transfer.target.clone(), ring_timeout_ms: transfer.timeout.0 })
+            StepKind::Transfer(transfer) => Some(Ask::Transfer {
+                target: transfer.target.clone(),
+                ring_timeout_ms: transfer.timeout.0,
+                keys: transfer.keys.as_ref().and_then(|keys| self.keys(keys, false)),
+            }),
+            StepKind::SendKeys(send) => {
+                let keys = self.keys(&send.keys, send.secret);
+                if keys.is_none() {
+                    // A variable without a value: there is nothing to send.
+                    self.go(&send.then);
+                }
+                keys.map(Ask::SendKeys)
             }
             StepKind::Hangup(hangup) => {
                 let prompts = sounds(flow, &hangup.say, &self.cursor);
@@ -139,6 +150,22 @@ impl<'a> Walk<'a> {
                 })
             }
         }
+    }
+
+    /// Keys with the values of their variables; secret where one of those is. `None`: no key at all.
+    fn keys(&self, keys: &Keys, secret: bool) -> Option<KeysAsk> {
+        let (mut sent, mut secret) = (String::new(), secret);
+        for piece in keys.text.split_inclusive('}') {
+            let (plain, variable) = piece.trim_end_matches('}').split_once('{').unwrap_or((piece, ""));
+            sent.push_str(plain);
+            let known = self.cursor.vars.iter().find(|(name, _)| name.as_str() == variable.trim());
+            if let Some((_, variable)) = known {
+                sent.extend(variable.value.expose().chars().filter(|c| is_key(*c)));
+                secret |= variable.secret;
+            }
+        }
+        let sent: String = sent.chars().filter(|c| is_key(*c) || is_pause(*c)).take(MAX_KEYS).collect();
+        sent.chars().any(is_key).then(|| KeysAsk { keys: sent.into(), secret })
     }
 
     fn ask_menu(&mut self, flow: &Flow, menu: &Menu) -> Ask {

@@ -26,6 +26,8 @@ pub const MAX_DEPTH: usize = 8;
 pub const MAX_VARS: usize = 50;
 /// Characters of a variable's value.
 pub const MAX_VALUE_CHARS: usize = 256;
+/// Keys and pauses sent at a time.
+pub const MAX_KEYS: usize = 64;
 /// Prompts gathered up before they are played in between.
 pub const MAX_PENDING: usize = 64;
 /// Notes of one turn; the oldest [`Note::StepEntered`] are left out beyond it.
@@ -39,7 +41,25 @@ pub struct Caller {
     /// The language to start in, where it is known from before; must be one of the flow's.
     #[serde(default)]
     pub lang: Option<Lang>,
+    /// Who sent the call on to us, where that is known: the variables [`GIVEN`].
+    #[serde(default)]
+    pub diverted: Option<Diverted>,
 }
+
+/// A call that was meant for somebody else first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diverted {
+    /// The number that had been called first; empty where withheld.
+    pub first: Redacted<String>,
+    /// The number that sent the call here; empty where withheld.
+    pub last: Redacted<String>,
+    /// Why, such as `user-busy` or `no-answer`.
+    pub reason: String,
+}
+
+/// Variables that a call may bring: the number that had been called first, the one that sent the call
+/// here, and why. Those of which nothing is known are not set.
+pub const GIVEN: [&str; 3] = ["first-called", "diverted-from", "diversion-reason"];
 
 /// What branches ask about, as it is at the moment of the turn.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -223,7 +243,12 @@ pub enum Ask {
         target: String,
         /// How long it may ring.
         ring_timeout_ms: u32,
+        /// Sent to it as soon as it has answered.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        keys: Option<KeysAsk>,
     },
+    /// Send keys to the caller's side. Answer: `KeysSent`.
+    SendKeys(KeysAsk),
     /// Call a web service or function; needs no media. Answer: `HookDone` or `HookFailed`.
     Hook {
         /// `https://…` or the name of a function.
@@ -240,6 +265,16 @@ pub enum Ask {
         /// Why.
         reason: RejectReason,
     },
+}
+
+/// Keys to send.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeysAsk {
+    /// Keys and pauses, at most [`MAX_KEYS`].
+    pub keys: Redacted<String>,
+    /// They must not be shown anywhere.
+    #[serde(default)]
+    pub secret: bool,
 }
 
 /// A wait in a queue.
@@ -329,6 +364,8 @@ pub enum Input {
         /// Whether the other side had answered.
         answered: bool,
     },
+    /// The keys are sent.
+    KeysSent,
     /// The promise is noted.
     CallbackAccepted,
     /// The number cannot be called.

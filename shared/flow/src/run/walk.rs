@@ -17,7 +17,7 @@ pub fn start(compiled: &Compiled, caller: &Caller, env: &Env, now: Timestamp) ->
     let cursor = Cursor {
         at: Frame { flow: compiled.name().clone(), step },
         stack: Vec::new(),
-        vars: BTreeMap::new(),
+        vars: given(caller.diverted.as_ref()),
         lang: known.unwrap_or(first),
         category: None,
         priority: Priority::default(),
@@ -32,6 +32,18 @@ pub fn start(compiled: &Compiled, caller: &Caller, env: &Env, now: Timestamp) ->
     };
     let walk = Walk { compiled, env, now, cursor, notes: Vec::new() };
     walk.run()
+}
+
+/// The variables that a call brings.
+fn given(diverted: Option<&Diverted>) -> BTreeMap<Name, Variable> {
+    let Some(Diverted { first, last, reason }) = diverted else { return BTreeMap::new() };
+    let known = GIVEN.into_iter().zip([first.clone(), last.clone(), reason.clone().into()]);
+    let set = known.filter(|(_, value)| !value.expose().is_empty());
+    let variable = |value: Redacted<String>| {
+        let value: String = value.expose().chars().take(MAX_VALUE_CHARS).collect();
+        Variable { value: value.into(), secret: false }
+    };
+    set.filter_map(|(name, value)| Some((name.parse().ok()?, variable(value)))).collect()
 }
 
 /// The next turn, after the ask of the last one ended with `input`.

@@ -73,6 +73,9 @@ fn look(stage: &Stage<'_>, what: &Expect) -> (bool, String) {
         Expect::Transfer(to) => {
             (asked.iter().any(|a| matches!(a, Ask::Transfer { target, .. } if target == to)), now())
         }
+        Expect::Keys(keys) => {
+            (asked.iter().any(|a| matches!(a, Ask::SendKeys(sent) if sent.keys.expose() == keys)), now())
+        }
         Expect::Hook(to) => (asked.iter().any(|a| matches!(a, Ask::Hook { target, .. } if target == to)), now()),
         Expect::Reject => (asked.iter().any(|a| matches!(a, Ask::Reject { .. })), now()),
         Expect::Hangup => (asked.iter().any(|a| matches!(a, Ask::Hangup)), now()),
@@ -137,6 +140,7 @@ fn doing(ask: &Ask) -> String {
         Ask::Record { .. } => "records a message".into(),
         Ask::Callback { .. } => "promises a call back".into(),
         Ask::Transfer { target, .. } => format!("calls {target}"),
+        Ask::SendKeys(_) => "sends keys".into(),
         Ask::Hook { target, .. } => format!("asks {target}"),
         Ask::Hangup | Ask::Reject { .. } => "is over".into(),
     }
@@ -153,6 +157,7 @@ fn words(what: &Expect) -> String {
         Expect::Voicemail => "a voicemail".into(),
         Expect::Callback => "a callback".into(),
         Expect::Transfer(target) => format!("a transfer to {target}"),
+        Expect::Keys(keys) => format!("keys {keys}"),
         Expect::Hook(target) => format!("hook {target}"),
         Expect::Survey => "a survey".into(),
         Expect::Score(score) => format!("score {score}"),

@@ -73,6 +73,8 @@ enum Line {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Given {
     Caller(Option<String>),
+    /// Sent on by this number, for this reason.
+    Diverted(String, String),
     Calendar(Name, Opening),
     Queue(Name, QueueView),
     /// Whoever waits there is sent on so.
@@ -116,6 +118,7 @@ enum Expect {
     Voicemail,
     Callback,
     Transfer(String),
+    Keys(String),
     Hook(String),
     Survey,
     Score(u8),

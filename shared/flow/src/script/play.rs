@@ -6,7 +6,7 @@ use hotline_base::{Name, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Act, Failure, Given, Line, Opening, Report, Script, Test, TestReport, judge};
-use crate::run::{Ask, Caller, Env, Input, Note, QueueAsk, QueueView, Turn, resume, start};
+use crate::run::{Ask, Caller, Diverted, Env, Input, Note, QueueAsk, QueueView, Turn, resume, start};
 use crate::{Compiled, Key, PromptRef};
 
 /// Lines of one ladder.
@@ -70,6 +70,7 @@ pub(super) struct Stage<'a> {
     /// Milliseconds since the call began.
     now: u64,
     caller: Option<String>,
+    diverted: Option<Diverted>,
     calendars: BTreeMap<Name, Opening>,
     queues: BTreeMap<Name, QueueView>,
     /// Queues that send callers on.
@@ -111,6 +112,7 @@ impl<'a> Stage<'a> {
             zone: chrono_tz::UTC,
             now: 0,
             caller: Some("+8613800138000".into()),
+            diverted: None,
             calendars: BTreeMap::new(),
             queues: BTreeMap::new(),
             sent_on: BTreeMap::new(),
@@ -165,6 +167,10 @@ impl<'a> Stage<'a> {
     fn given(&mut self, given: &Given) {
         match given {
             Given::Caller(number) => self.caller = number.clone(),
+            Given::Diverted(from, reason) => {
+                let (first, last) = (from.clone().into(), from.clone().into());
+                self.diverted = Some(Diverted { first, last, reason: reason.clone() });
+            }
             Given::Calendar(name, opening) => drop(self.calendars.insert(name.clone(), opening.clone())),
             Given::List(list) => drop(self.lists.insert(list.clone())),
             Given::Hook(target, answer) => drop(self.hooks.insert(target.clone(), answer.clone())),
@@ -197,7 +203,8 @@ impl<'a> Stage<'a> {
         let shown = if number.is_empty() { "a hidden number" } else { &number };
         let said = format!("calls from {shown}");
         self.log("caller", "──▶", said);
-        let turn = start(self.compiled, &Caller { number: number.into(), lang: None }, &self.env(), self.at());
+        let caller = Caller { number: number.into(), lang: None, diverted: self.diverted.clone() };
+        let turn = start(self.compiled, &caller, &self.env(), self.at());
         self.take(turn);
     }
 
@@ -244,6 +251,8 @@ impl<'a> Stage<'a> {
             Ask::Record { .. } => Some("records a message".into()),
             Ask::Callback { number, queue, .. } => Some(format!("promises {} a call from {queue}", number.expose())),
             Ask::Transfer { target, .. } => Some(format!("calls {target}")),
+            Ask::SendKeys(sent) if sent.secret => Some("hears secret keys".into()),
+            Ask::SendKeys(sent) => Some(format!("hears keys {}", sent.keys.expose())),
             Ask::Hook { target, .. } => Some(format!("asks {target}")),
             Ask::Hangup => Some("hangs up".into()),
             Ask::Reject { reason } => Some(format!("refuses the call: {reason:?}").to_lowercase()),
@@ -372,6 +381,14 @@ impl<'a> Stage<'a> {
             Ask::Record { max_ms, silence_ms, .. } => {
                 let silent = if *silence_ms == 0 { max_ms } else { silence_ms };
                 (after(silent), Input::Recorded { duration_ms: 0 })
+            }
+            Ask::SendKeys(sent) => {
+                let ms = |key: char| match key {
+                    ',' => 500,
+                    'w' => 1_000,
+                    _ => 200,
+                };
+                (self.said + sent.keys.expose().chars().map(ms).sum::<u64>(), Input::KeysSent)
             }
             Ask::Callback { .. } if self.refuse_callbacks => (self.now, Input::CallbackRefused),
             Ask::Callback { .. } => (self.now, Input::CallbackAccepted),

@@ -126,6 +126,7 @@ fn given(words: &[&str]) -> Result<Given, Wrong> {
     match words {
         ["caller", "hidden"] => Ok(Given::Caller(None)),
         ["caller", number] => Ok(Given::Caller(Some((*number).into()))),
+        ["diverted", from, reason] => Ok(Given::Diverted((*from).into(), (*reason).into())),
         ["calendar", calendar, "open"] => Ok(Given::Calendar(name(calendar)?, Opening::Open)),
         ["calendar", calendar, "closed"] => Ok(Given::Calendar(name(calendar)?, Opening::Closed)),
         ["calendar", calendar, hours @ ..] => match Hours::read(hours) {
@@ -153,7 +154,7 @@ fn given(words: &[&str]) -> Result<Given, Wrong> {
         ["callbacks", "refused"] => Ok(Given::CallbackRefused),
         _ => wrong(
             format!("cannot be given: {}", words.join(" ")),
-            "known: caller NUMBER|hidden, calendar NAME open|closed|HOURS, queue NAME …, list NAME, hook NAME answers k=v|fails, callbacks refused",
+            "known: caller NUMBER|hidden, diverted NUMBER REASON, calendar NAME open|closed|HOURS, queue NAME …, list NAME, hook NAME answers k=v|fails, callbacks refused",
         ),
     }
 }
@@ -227,6 +228,7 @@ fn expect(words: &[&str], text: &str) -> Result<Expect, Wrong> {
         ["voicemail"] => Expect::Voicemail,
         ["callback"] => Expect::Callback,
         ["transfer", target] => Expect::Transfer((*target).into()),
+        ["keys", keys] => Expect::Keys((*keys).into()),
         ["hook", target] => Expect::Hook((*target).into()),
         ["survey"] => Expect::Survey,
         ["score", score] => match score.parse() {
@@ -253,7 +255,7 @@ fn expect(words: &[&str], text: &str) -> Result<Expect, Wrong> {
         _ => {
             return wrong(
                 format!("cannot be expected: {}", words.join(" ")),
-                "known: say PROMPT or \"TEXT\", step, menu, queue, ring, voicemail, callback, transfer, hook, survey, score, language, category, priority, variable NAME VALUE, reject, hangup",
+                "known: say PROMPT or \"TEXT\", step, menu, queue, ring, voicemail, callback, transfer, keys KEYS, hook, survey, score, language, category, priority, variable NAME VALUE, reject, hangup",
             );
         }
     })

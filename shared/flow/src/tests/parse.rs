@@ -83,12 +83,29 @@ fn values_are_judged() {
             "leaves no time between",
         ),
         ("  first: {survey: [], then: c}", "asks nothing"),
+        ("  first: {send_keys: '12x', then: c}", "send_keys: 'x' is no key"),
+        ("  first: {send_keys: 'ww,', then: c}", "there is no key to send"),
+        ("  first: {send_keys: '1{pin', then: c}", "a '{' needs its '}'"),
+        ("  first: {send_keys: '{Pin}', then: c}", "between braces"),
+        ("  first: {transfer: '+861', keys: 'p', no_answer: a, then: b}", "keys: 'p' is no key"),
         ("  first: {callback: q, to: me, refused: a, then: b}", "\"me\" is not known"),
         ("  first: [play]", "expected a mapping, got a list"),
     ] {
         let found = case(steps);
         assert!(found.contains(expected), "{steps}\n{found}\nshould say: {expected}");
     }
+}
+
+#[test]
+fn keys_to_send_are_bounded_and_keep_their_form() {
+    let text =
+        |keys: &str| small(&format!("  first: {{send_keys: '{keys}', secret: true, then: bye}}\n  bye: {{hangup: }}"));
+    let flow = crate::parse(&text("0w,{pin}#A")).unwrap();
+    assert!(format(&flow).contains("send_keys: \"0w,{pin}#A\"\n    secret: true\n"), "{}", format(&flow));
+    assert_eq!(crate::parse(&format(&flow)).unwrap(), flow);
+    assert!(errors(&text(&"1".repeat(65))).contains("64 are the most"));
+    let unknown = lines(&crate::check(&flow, &Catalog::assume_all()));
+    assert!(unknown.contains("pin") && unknown.contains("nothing sets it"), "{unknown}");
 }
 
 #[test]

@@ -102,6 +102,7 @@ fn nothing_pressed(ask: &Ask, lucky: bool) -> Option<Input> {
         Ask::Callback { .. } if lucky => Input::CallbackAccepted,
         Ask::Callback { .. } => Input::CallbackRefused,
         Ask::Transfer { .. } => Input::Transferred { answered: lucky },
+        Ask::SendKeys(_) => Input::KeysSent,
         Ask::Hook { .. } if lucky => Input::HookDone { vars: Default::default() },
         Ask::Hook { .. } => Input::HookFailed,
         Ask::Hangup | Ask::Reject { .. } => return None,
@@ -166,7 +167,7 @@ proptest! {
         prop_assume!(crate::check(&flow, &Catalog::assume_all()).iter().all(|d| !d.is_error()));
         let compiled = Compiled::new(flow, &Default::default()).unwrap();
         let number = if number { "+8610".to_owned() } else { String::new() };
-        let mut turn = start(&compiled, &Caller { number: number.into(), lang: None }, &env, Timestamp::default());
+        let mut turn = start(&compiled, &Caller { number: number.into(), ..Caller::default() }, &env, Timestamp::default());
         for input in inputs {
             if let Ok(next) = resume(&compiled, turn.cursor.clone(), &input, &env, Timestamp::default()) {
                 turn = next;

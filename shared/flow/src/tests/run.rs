@@ -43,7 +43,7 @@ fn gathers(turn: &Turn) -> Vec<&str> {
 #[test]
 fn an_english_caller_reaches_technical_support_and_scores() {
     let (flow, env) = (compiled(DEMO), office_open());
-    let caller = Caller { number: "+8613800138000".to_owned().into(), lang: None };
+    let caller = Caller { number: "+8613800138000".to_owned().into(), ..Caller::default() };
     let turn = start(&flow, &caller, &env, T0);
     assert_eq!(gathers(&turn), ["您好，欢迎致电演示热线。", "中文服务请按一。", "For English, press two."]);
     assert!(turn.say.is_empty(), "a key press may cut everything short");
@@ -107,7 +107,7 @@ fn a_hidden_number_cannot_be_called_back() {
     let turn = ask(Caller::default());
     assert!(matches!(turn.ask, Ask::Record { .. }), "offered a message instead");
     assert_eq!(texts(&turn.say)[0], "抱歉，我们无法回拨您的号码。");
-    let turn = ask(Caller { number: "+8613800138000".to_owned().into(), lang: Some(Lang::Zh) });
+    let turn = ask(Caller { number: "+8613800138000".to_owned().into(), lang: Some(Lang::Zh), diverted: None });
     let Ask::Callback { number, queue, since } = &turn.ask else { panic!("{:?}", turn.ask) };
     assert_eq!((number.expose().as_str(), queue.as_str(), *since), ("+8613800138000", "general", T0));
     let turn = resume(&flow, turn.cursor, &Input::CallbackAccepted, &env, T0).unwrap();
@@ -170,6 +170,46 @@ fn secrets_are_not_noted_and_digits_are_said_one_by_one() {
     assert!(!answered.cursor.vars.contains_key(&name("other")), "not received");
     let failed = resume(&flow, turn.cursor, &Input::HookFailed, &env, T0).unwrap();
     assert_eq!(failed.ask, Ask::Hangup);
+}
+
+#[test]
+fn keys_are_sent_with_the_values_of_their_variables() {
+    let text = "flow: a\nlanguages: [en]\nstart: ask\nprompts:\n  ask: {en: Please}\nsteps:\n  ask: {gather: ask, into: pin, digits: 4, secret: true, no_input: out, no_match: out, then: pass}\n  pass: {send_keys: 'w,{pin}#', then: out}\n  out: {send_keys: '{extra}', then: last}\n  last: {transfer: '+861', keys: '9{pin}', no_answer: bye, then: bye}\n  bye: {hangup: }\n";
+    let (flow, env) = (compiled(text), Env::default());
+    let turn = start(&flow, &Caller::default(), &env, T0);
+    let without = resume(&flow, turn.cursor.clone(), &digits(""), &env, T0).unwrap();
+    let without = (0..2).fold(without, |turn, _| resume(&flow, turn.cursor, &digits(""), &env, T0).unwrap());
+    let Ask::Transfer { keys: Some(keys), .. } = &without.ask else { panic!("{:?}", without.ask) };
+    assert_eq!((keys.keys.expose().as_str(), keys.secret), ("9", false), "a step without keys is gone through");
+
+    let turn = resume(&flow, turn.cursor, &digits("4711"), &env, T0).unwrap();
+    let Ask::SendKeys(keys) = &turn.ask else { panic!("{:?}", turn.ask) };
+    assert_eq!((keys.keys.expose().as_str(), keys.secret), ("w,4711#", true), "as secret as the PIN");
+    assert!(!format!("{:?}", turn.ask).contains("4711"), "{:?}", turn.ask);
+    let turn = resume(&flow, turn.cursor, &Input::KeysSent, &env, T0).unwrap();
+    let Ask::Transfer { keys: Some(keys), .. } = &turn.ask else { panic!("{:?}", turn.ask) };
+    assert_eq!((keys.keys.expose().as_str(), keys.secret), ("94711", true));
+}
+
+#[test]
+fn a_call_that_was_sent_on_brings_its_variables() {
+    let text = "flow: a\nlanguages: [en]\nstart: sort\nprompts:\n  shop: {en: 'Sent by {diverted-from}.'}\nsteps:\n  sort: {branch: [{variable: diversion-reason, equals: no-answer, go: shop}, {variable: first-called, go: bye}], else: busy}\n  shop: {play: shop, then: bye}\n  bye: {hangup: }\n  busy: {reject: busy}\n";
+    let (flow, env) = (compiled(text), Env::default());
+    assert_eq!(crate::check(&crate::parse(text).unwrap(), &Catalog::assume_all()), [], "nothing needs to set them");
+    let diverted = |first: &str, reason: &str| Caller {
+        diverted: Some(Diverted {
+            first: first.to_owned().into(),
+            last: "+8610".to_owned().into(),
+            reason: reason.into(),
+        }),
+        ..Caller::default()
+    };
+    let turn = start(&flow, &diverted("", "no-answer"), &env, T0);
+    assert_eq!(texts(&turn.say), ["Sent by", "8", "6", "1", "0"]);
+    assert_eq!(start(&flow, &diverted("+861", "away"), &env, T0).ask, Ask::Hangup);
+    let busy = Ask::Reject { reason: RejectReason::Busy };
+    assert_eq!(start(&flow, &diverted("", "away"), &env, T0).ask, busy, "a number that is withheld is not set");
+    assert_eq!(start(&flow, &Caller::default(), &env, T0).ask, busy);
 }
 
 #[test]

@@ -116,6 +116,7 @@ fn contact_events(fact: &FactRow, contact: ContactId, body: ContactFact) -> Even
             vec![(Audience::Everybody, event)]
         }
         ContactFact::ContactArrived { .. }
+        | ContactFact::CallDiverted { .. }
         | ContactFact::LegsBridged { .. }
         | ContactFact::VoicemailLeft { .. }
         | ContactFact::CallbackRequested { .. }

@@ -266,6 +266,7 @@ impl Call {
             Verb::Ring(_) => "ring",
             Verb::Record { .. } => "record",
             Verb::Transfer { .. } => "transfer",
+            Verb::SendKeys(_) => "send-keys",
             Verb::Hangup => "hangup",
         };
         self.script.iter().map(word).collect::<Vec<_>>().join(" ")
@@ -279,5 +280,6 @@ pub fn arrived(did: &str) -> CallEvent {
         display_name: "Li".to_string().into(),
         sip_call_id: "abc@host".into(),
         dialog: None,
+        diverted: None,
     }
 }

@@ -97,6 +97,7 @@ pub(super) fn arrived() -> CallEvent {
         display_name: Redacted::new(String::new()),
         sip_call_id: "x".into(),
         dialog: None,
+        diverted: None,
     }
 }
 

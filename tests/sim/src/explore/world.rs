@@ -263,7 +263,10 @@ impl World {
             }
             Action::AgentHangsUp(offer) => {
                 if let Some((contact, ..)) = self.legs.remove(offer) {
-                    self.says(contact, CallEvent::AgentLegEnded { offer: *offer, cause: EndCause::HungUp });
+                    self.says(
+                        contact,
+                        CallEvent::AgentLegEnded { offer: *offer, cause: EndCause::HungUp, reasons: vec![] },
+                    );
                 }
             }
             Action::CallerHangsUp(i) => {
@@ -322,7 +325,7 @@ impl World {
     /// A phone stops ringing without an answer.
     fn leg_fails(&mut self, offer: OfferId, reason: OfferFailure) {
         if let Some((contact, ..)) = self.legs.remove(&offer) {
-            self.says(contact, CallEvent::OfferFailed { offer, reason, sip_status: None });
+            self.says(contact, CallEvent::OfferFailed { offer, reason, sip_status: None, reasons: vec![] });
         }
     }
 
@@ -330,7 +333,7 @@ impl World {
     fn line_ends(&mut self, i: usize, cause: EndCause) {
         self.set_line(i, Line::Gone);
         self.legs.retain(|_, (contact, ..)| *contact != i);
-        self.says(i, CallEvent::CallEnded { cause, quality: None });
+        self.says(i, CallEvent::CallEnded { cause, quality: None, reasons: vec![] });
     }
 
     fn report(&mut self, i: usize, event: CallEvent) -> Result<(), String> {
@@ -475,7 +478,10 @@ impl World {
             }
             NodeAction::ReleaseAgent { offer } => {
                 if let Some((contact, ..)) = self.legs.remove(offer) {
-                    self.says(contact, CallEvent::AgentLegEnded { offer: *offer, cause: EndCause::Command });
+                    self.says(
+                        contact,
+                        CallEvent::AgentLegEnded { offer: *offer, cause: EndCause::Command, reasons: vec![] },
+                    );
                 }
             }
             NodeAction::End if self.lines.get(i) == Some(&Line::Up) => self.line_ends(i, EndCause::Command),

@@ -71,7 +71,7 @@ impl Hour {
                     return;
                 };
                 call.up = false;
-                self.says(contact, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
+                self.says(contact, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] });
             }
             Happening::Command(contact, action) => self.command(contact, &action),
             Happening::Answers(contact, offer) => self.answers(contact, offer),
@@ -79,10 +79,11 @@ impl Hour {
                 let agent_first = self.rng.chance(330);
                 let Some(call) = self.calls.0.get_mut(&contact).filter(|call| call.up) else { return };
                 if agent_first {
-                    return self.says(contact, CallEvent::AgentLegEnded { offer, cause: EndCause::HungUp });
+                    return self
+                        .says(contact, CallEvent::AgentLegEnded { offer, cause: EndCause::HungUp, reasons: vec![] });
                 }
                 call.up = false;
-                self.says(contact, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None });
+                self.says(contact, CallEvent::CallEnded { cause: EndCause::HungUp, quality: None, reasons: vec![] });
             }
             Happening::AskAgain(contact) => self.ask_next(contact),
             _ => {}
@@ -143,6 +144,7 @@ impl Hour {
             display_name: String::new().into(),
             sip_call_id: format!("{contact}@hour"),
             dialog: None,
+            diverted: None,
         };
         self.says(contact, event);
     }
@@ -199,7 +201,7 @@ impl Hour {
         let hangs_up = verbs().any(|verb| matches!(verb, Verb::Hangup | Verb::Reject { .. }));
         if hangs_up && call.up {
             call.up = false;
-            call.asks.push_back(CallEvent::CallEnded { cause: EndCause::Script, quality: None });
+            call.asks.push_back(CallEvent::CallEnded { cause: EndCause::Script, quality: None, reasons: vec![] });
         }
         self.ask_next(contact);
     }
@@ -215,7 +217,7 @@ impl Hour {
             }
             NodeAction::Script { script, .. } if script.iter().any(|verb| matches!(verb, Verb::Hangup)) => {
                 call.up = false;
-                self.says(contact, CallEvent::CallEnded { cause: EndCause::Script, quality: None });
+                self.says(contact, CallEvent::CallEnded { cause: EndCause::Script, quality: None, reasons: vec![] });
             }
             _ => {}
         }

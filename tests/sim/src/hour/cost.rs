@@ -94,6 +94,7 @@ async fn call(service: Service, contact: ContactId) -> Result<(), String> {
         display_name: String::new().into(),
         sip_call_id: "cost".into(),
         dialog: None,
+        diverted: None,
     };
     let at = service.now();
     let input = CallInput { contact, tenant: None, node: NODE, seq: 1, at, event };

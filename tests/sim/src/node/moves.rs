@@ -92,7 +92,7 @@ impl SimNode {
         }
         let reasons = [DialFailure::Busy, DialFailure::NoAnswer, DialFailure::Declined, DialFailure::NoSuchNumber];
         let reason = scene.rng.pick(&reasons).copied().unwrap_or(DialFailure::Busy);
-        let event = CallEvent::PartyFailed { reason, sip_status: None };
+        let event = CallEvent::PartyFailed { reason, sip_status: None, reasons: vec![] };
         self.over(scene, contact, event);
     }
 
