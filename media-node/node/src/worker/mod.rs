@@ -9,6 +9,7 @@ mod relays;
 mod routes;
 mod taps;
 
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::io;
@@ -65,7 +66,7 @@ pub struct Worker {
     timers: BinaryHeap<Reverse<(Instant, usize, u64)>>,
     next_serial: u64,
     /// The moment of the last signature for another node.
-    ring_signed_at: Timestamp,
+    ring_signed_at: Cell<Timestamp>,
     /// Calls whose messages are logged or captured, by Call-ID.
     traced: HashMap<String, Traced>,
     /// Other nodes' calls to phones here.
@@ -107,7 +108,7 @@ impl Worker {
             timers: BinaryHeap::new(),
             // Serials of different workers must differ: they name media threads' work.
             next_serial: ((index as u64) << 40) | 1,
-            ring_signed_at: Timestamp::from_millis(0),
+            ring_signed_at: Cell::new(Timestamp::from_millis(0)),
             traced: HashMap::new(),
             relays: Relays::default(),
             ended: Remembered::new(REMEMBERED),

@@ -41,7 +41,7 @@ pub(super) struct Relays {
     by_media: HashMap<MediaLegId, u64>,
     looked_at: Option<Instant>,
     /// Calls that are over; what is still said of them is captured until the next look.
-    over: Vec<Box<Messages>>,
+    over: Vec<Messages>,
 }
 
 impl Worker {
@@ -277,7 +277,7 @@ impl Worker {
             if entry.known {
                 self.shared.relayed.remove(&entry.sip_call_id);
             }
-            self.relays.over.extend(entry.messages);
+            self.relays.over.extend(entry.messages.map(|messages| *messages));
             Metrics::sub(&self.shared.metrics.relays);
             return;
         }

@@ -154,7 +154,7 @@ impl Worker {
 
     /// A phone that registered at another node: that node rings it.
     fn to_other_node(
-        &mut self,
+        &self,
         user: &str,
         address: &str,
         offer: OfferId,
@@ -172,10 +172,10 @@ impl Worker {
         Metrics::add(&self.shared.metrics.remote_rings);
         // Rung twice in one millisecond, the phone's node must not take it for a repetition. A clock that was set
         // back by more must not make signatures of the future.
-        let (now, last) = (clock::wall(), self.ring_signed_at);
+        let (now, last) = (clock::wall(), self.ring_signed_at.get());
         let now = if (-1_000..=0).contains(&now.since_ms(last)) { last.plus_ms(1) } else { now };
         let value = fleet::sign(key, offer, agent, user, now);
-        self.ring_signed_at = now;
+        self.ring_signed_at.set(now);
         let mut wanted = Wanted::at(format!("sip:{}@{address}", fleet::escape_user(user)));
         wanted.headers.push((fleet::RING_HEADER.to_string(), value));
         wanted.replaces = replaces;
