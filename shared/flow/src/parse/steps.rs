@@ -352,7 +352,7 @@ fn sent_keys(field: &'static str, fields: &mut Fields<'_>, found: &mut Findings)
             return wrong(format!("{first:?} is no key"));
         }
     }
-    if count + variables.len() == 0 || !(text.chars().any(is_key) || !variables.is_empty()) {
+    if variables.is_empty() && !text.chars().any(is_key) {
         return wrong("there is no key to send".into());
     }
     if count > MAX_KEYS || variables.len() > MAX_KEYS {
