@@ -2,7 +2,7 @@
 
 use bytes::Bytes as Body;
 use hotline_sip::api::{CallHandle, Command, Event, Ha1, Output, Path, RequestHandle, Transport};
-use hotline_sip::{Endpoint, EndpointConfig, Limits, PerSource, Trust, inspect};
+use hotline_sip::{Diverted, Endpoint, EndpointConfig, Limits, PerSource, Reason, Trust, inspect};
 use std::time::{Duration, Instant};
 
 use crate::Bytes;
@@ -147,7 +147,19 @@ impl World {
                     }
                     self.sent = bytes.to_vec();
                 }
-                Output::Event(Event::Incoming { call, .. }) => self.calls.push(call),
+                Output::Event(Event::Incoming { call, invite }) => {
+                    if let Some(diverted) = Diverted::of(&invite.headers) {
+                        let bounded = |user: &str| user.chars().count() <= 64 && !user.chars().any(char::is_control);
+                        assert!(bounded(&diverted.first) && bounded(&diverted.last), "{diverted:?}");
+                    }
+                    self.calls.push(call);
+                }
+                Output::Event(
+                    Event::Cancelled { reasons, .. } | Event::Failed { reasons, .. } | Event::Ended { reasons, .. },
+                ) => {
+                    let bounded = |reason: &Reason| reason.text.chars().count() <= 64 && reason.cause < 700;
+                    assert!(reasons.len() <= 4 && reasons.iter().all(bounded), "{reasons:?}");
+                }
                 Output::Event(
                     Event::Authenticate { request, .. }
                     | Event::Registering { request, .. }
