@@ -36,7 +36,8 @@ impl Decisions for Functions {
                 *calls += 1;
                 let target = format!("sip:agent@{}", self.phone);
                 let record = Some(RecordingId::from_u128(*calls));
-                script = Some(vec![Verb::Answer, Verb::Transfer { target, ring_timeout_ms: 20_000, record }]);
+                script =
+                    Some(vec![Verb::Answer, Verb::Transfer { target, ring_timeout_ms: 20_000, record, keys: None }]);
             }
             CallEvent::RecordingEnded { recording, failure, .. } => {
                 self.recordings.lock().unwrap().insert(*recording, failure.clone());
