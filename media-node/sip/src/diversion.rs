@@ -248,7 +248,7 @@ mod tests {
         }
         let many = vec!["<sip:1@h>;reason=away;counter=4294967295"; 500].join(", ");
         assert_eq!(of(&[("Diversion", &many)]), one("1", "1", "away", 2_000), "twenty are read");
-        let deep = format!("<sip:a@h>;index={}, <sip:b@h;cause=302>;index=1.1", vec!["1"; 9].join("."));
+        let deep = format!("<sip:a@h>;index={}, <sip:b@h;cause=302>;index=1.1", ["1"; 9].join("."));
         assert_eq!(of(&[("History-Info", &deep)]), None);
         let long = format!("<sip:{}@h>;reason=away", "1".repeat(400));
         assert_eq!(of(&[("Diversion", &long)]).map(|d| d.0.len()), Some(64));
