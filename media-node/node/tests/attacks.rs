@@ -56,7 +56,7 @@ fn dribbles(mut stream: TcpStream, text: &[u8]) -> bool {
 
 #[test]
 fn streams_under_attack_cost_their_share_and_no_more() {
-    let certificate = Certificate::new("attacks");
+    let certificate = Certificate::new();
     let share = SHARE.to_string();
     let env = [
         ("HOTLINE_NODE_SIP_STREAM_CONNECTIONS_PER_SOURCE", &share[..]),

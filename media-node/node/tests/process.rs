@@ -9,27 +9,13 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Instant;
 
 use common::{Peer, find, until};
+use tempfile::TempDir;
 
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("media-node-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+/// Writes a file of a folder.
+fn write(folder: &TempDir, name: &str, text: &str) -> PathBuf {
+    let path = folder.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    path
 }
 
 fn command() -> Command {
@@ -85,9 +71,9 @@ impl Drop for Running {
 
 #[test]
 fn mistakes_are_all_listed_before_anything_starts() {
-    let folder = Folder::new("mistakes");
-    let config = folder.write("node.toml", "[sip]\nlisten = [\"5060\"]\nmax_calls = -1\n");
-    let decisions = folder.write("d.yaml", "rules: [{dial: \"1\", sing: {}}]");
+    let folder = tempfile::tempdir().unwrap();
+    let config = write(&folder, "node.toml", "[sip]\nlisten = [\"5060\"]\nmax_calls = -1\n");
+    let decisions = write(&folder, "d.yaml", "rules: [{dial: \"1\", sing: {}}]");
     let output = run(&["--check", "--config", config.to_str().unwrap(), "--decisions", decisions.to_str().unwrap()]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
@@ -95,7 +81,7 @@ fn mistakes_are_all_listed_before_anything_starts() {
         assert!(said.contains(part), "{part} is missing in\n{said}");
     }
 
-    let output = run(&["--check", "--decisions", folder.write("ok.yaml", "rules: []").to_str().unwrap()]);
+    let output = run(&["--check", "--decisions", write(&folder, "ok.yaml", "rules: []").to_str().unwrap()]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let output = run(&[]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("--decisions"));
@@ -105,13 +91,13 @@ fn mistakes_are_all_listed_before_anything_starts() {
 
 #[test]
 fn a_taken_port_is_reported_with_its_owner() {
-    let folder = Folder::new("taken");
+    let folder = tempfile::tempdir().unwrap();
     let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let output = command()
-        .args(["--decisions", folder.write("d.yaml", "rules: []").to_str().unwrap()])
+        .args(["--decisions", write(&folder, "d.yaml", "rules: []").to_str().unwrap()])
         .env("HOTLINE_NODE_SIP_LISTEN", format!("udp:{address}"))
-        .env("HOTLINE_NODE_NODE_DATA_DIR", folder.0.join("data"))
+        .env("HOTLINE_NODE_NODE_DATA_DIR", folder.path().join("data"))
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
@@ -122,12 +108,12 @@ fn a_taken_port_is_reported_with_its_owner() {
 
 #[test]
 fn a_killed_node_loses_at_most_the_last_second_of_a_recording() {
-    let folder = Folder::new("killed");
+    let folder = tempfile::tempdir().unwrap();
     let mut agent = Peer::new("127.0.0.1:9".parse().unwrap());
     agent.auto_answer_hz = Some(880.0);
     let rule = format!("rules: [{{dial: \"701\", bridge: {{to: \"sip:agent@{}\", record: true}}}}]", agent.address());
-    let decisions = folder.write("d.yaml", &rule);
-    let node = start(&folder.0, &decisions);
+    let decisions = write(&folder, "d.yaml", &rule);
+    let node = start(folder.path(), &decisions);
     let mut caller = Peer::new(node.sip);
     let line = caller.dial("701", 440.0);
     until("both voices", &mut [&mut caller, &mut agent], |p| {
@@ -140,11 +126,11 @@ fn a_killed_node_loses_at_most_the_last_second_of_a_recording() {
     node.signal(libc::SIGKILL);
     drop(node);
 
-    let next = start(&folder.0, &decisions);
+    let next = start(folder.path(), &decisions);
     let mut manifest = None;
     until("the upload of what was left", &mut [&mut caller], |_| {
         let mut files = Vec::new();
-        find(&folder.0.join("data").join("recordings"), &mut files);
+        find(&folder.path().join("data").join("recordings"), &mut files);
         let file = files.iter().find(|f| f.ends_with("manifest.json"));
         let text = file.and_then(|f| std::fs::read(f).ok());
         manifest = text.and_then(|t| serde_json::from_slice::<hotline_wire::recording::Manifest>(&t).ok());

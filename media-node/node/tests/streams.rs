@@ -84,7 +84,7 @@ fn phones_are_gone(node: &Running) {
 
 #[test]
 fn a_phone_registers_calls_and_is_called_over_tls() {
-    let certificate = Certificate::new("phone");
+    let certificate = Certificate::new();
     let node = start_streams("tls", "44000-44099", RULES, &certificate, &[]);
     let address = node.stream(Transport::Tls);
     let stream = certificate.connect(address).unwrap();
@@ -105,7 +105,7 @@ fn a_phone_registers_calls_and_is_called_over_tls() {
 
 #[test]
 fn a_browser_registers_calls_and_is_called_over_ws_and_wss() {
-    let certificate = Certificate::new("browser");
+    let certificate = Certificate::new();
     let env = [("HOTLINE_NODE_SIP_WS_ORIGINS", "https://desk.test")];
     let node = start_streams("ws", "44100-44199", RULES, &certificate, &env);
     let contact = "sip:fang@df7jal23ls0d.invalid;transport=ws";
@@ -155,7 +155,7 @@ fn a_browser_registers_calls_and_is_called_over_ws_and_wss() {
 
 #[test]
 fn who_comes_by_websocket_proves_an_account_from_trusted_addresses_too() {
-    let certificate = Certificate::new("auth");
+    let certificate = Certificate::new();
     let node = start_streams("wsauth", "44200-44219", RULES, &certificate, &[("HOTLINE_NODE_SIP_WS_AUTH", "true")]);
     let browser = Browser::open(connect(node.stream(Transport::Ws), "127.0.0.1"), "ws", "https://desk.test");
     let mut phone = StreamPhone::new(browser, "fang", "WS x.invalid", "sip:fang@x.invalid;transport=ws");
@@ -168,7 +168,7 @@ fn who_comes_by_websocket_proves_an_account_from_trusted_addresses_too() {
 
 #[test]
 fn a_changed_certificate_is_taken_over_and_connections_stay() {
-    let certificate = Certificate::new("reload");
+    let certificate = Certificate::new();
     let node = start_streams("reload-tls", "44300-44319", RULES, &certificate, &[]);
     let address = node.stream(Transport::Tls);
     let old = certificate.connect(address).unwrap();
@@ -192,7 +192,7 @@ fn a_changed_certificate_is_taken_over_and_connections_stay() {
 
 #[test]
 fn a_wrong_certificate_is_named_at_the_start() {
-    let certificate = Certificate::new("start");
+    let certificate = Certificate::new();
     std::fs::write(certificate.key(), "no key").unwrap();
     let env = [
         ("HOTLINE_NODE_SIP_TLS_LISTEN".to_string(), "127.0.0.1:0".to_string()),
@@ -234,8 +234,8 @@ fn busy_phone(listener: TcpListener, certificate: &Certificate) -> std::thread::
 
 #[test]
 fn calls_go_out_over_tls_to_those_whose_certificate_is_believed() {
-    let certificate = Certificate::new("outbound");
-    let stranger = Certificate::new("stranger");
+    let certificate = Certificate::new();
+    let stranger = Certificate::new();
     let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     let at = |n: usize| listeners[n].local_addr().unwrap();
     let rules = format!(
@@ -265,7 +265,7 @@ fn calls_go_out_over_tls_to_those_whose_certificate_is_believed() {
 
 #[test]
 fn what_is_no_sip_ends_the_connection_or_gets_no_answer() {
-    let certificate = Certificate::new("nonsense");
+    let certificate = Certificate::new();
     let node = start_streams("nonsense", "44500-44519", RULES, &certificate, &[]);
     for text in [
         "GET / HTTP/1.1\r\nHost: x\r\n\r\n",

@@ -15,27 +15,27 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use tempfile::TempDir;
 
 /// An authority and what it issued, as files.
 struct Authority {
-    folder: PathBuf,
+    folder: TempDir,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
     fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("media-node-ca-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
+        let folder = tempfile::tempdir().unwrap();
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(rcgen::DnType::CommonName, format!("authority {name}"));
-        std::fs::write(folder.join("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+        std::fs::write(folder.path().join("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
         Self { issuer: Issuer::new(params, key), folder }
     }
 
     fn path(&self, file: &str) -> PathBuf {
-        self.folder.join(file)
+        self.folder.path().join(file)
     }
 
     /// `<name>.pem` and `<name>.key` for these names.
@@ -53,12 +53,6 @@ impl Authority {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(self.path("ca.pem")).unwrap()).unwrap();
         roots
-    }
-}
-
-impl Drop for Authority {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 

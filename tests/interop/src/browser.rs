@@ -7,13 +7,15 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::page::Page;
-use crate::{Folder, Process, bundle, eventually, need};
+use tempfile::TempDir;
+
+use crate::{Process, bundle, eventually, need};
 
 /// A running browser; dropped, it is stopped.
 pub struct Browser {
     page: Page,
     _process: Process,
-    folder: Folder,
+    folder: TempDir,
 }
 
 /// Where `hotline test` installs what npm has.
@@ -30,13 +32,13 @@ fn node_modules() -> Result<PathBuf> {
 
 impl Browser {
     /// Starts it and loads the phone's page.
-    pub fn start(name: &str) -> Result<Self> {
+    pub fn start() -> Result<Self> {
         let chromium = need("chromium", "chromium")?;
         let here = std::env::var("CARGO_MANIFEST_DIR").context("run by cargo")?;
         // Other packages of tests/ use it as well.
         let script = bundle::bundle(&Path::new(&here).join("../interop/browser/page.js"), &node_modules()?)?;
         let page = Page::serve(script)?;
-        let folder = Folder::new(name)?;
+        let folder = tempfile::tempdir()?;
         let log = std::fs::File::create(folder.path().join("log"))?;
         let child = Command::new(chromium)
             .args([

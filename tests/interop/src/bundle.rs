@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn modules_are_found_like_node_finds_them() {
-        let folder = crate::Folder::new("bundle").unwrap();
+        let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {
             let path = folder.path().join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();

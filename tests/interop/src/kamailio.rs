@@ -6,12 +6,14 @@ use std::net::{SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::{Folder, Process, eventually, need};
+use tempfile::TempDir;
+
+use crate::{Process, eventually, need};
 
 /// A running proxy; dropped, it is stopped with its children.
 pub struct Kamailio {
     address: SocketAddr,
-    folder: Folder,
+    folder: TempDir,
     process: Process,
 }
 
@@ -33,7 +35,7 @@ impl Kamailio {
     /// by a transport.
     pub fn start_at(address: SocketAddr, node: SocketAddr, transport: &str, users: &[(&str, String)]) -> Result<Self> {
         let program = need("kamailio", "kamailio")?;
-        let folder = Folder::new("kamailio")?;
+        let folder = tempfile::tempdir()?;
         let mut routes = String::new();
         for (user, uri) in users {
             writeln!(routes, "  if ($rU == \"{user}\") {{ $du = \"{uri}\"; t_relay(); exit; }}")?;

@@ -28,30 +28,6 @@ pub fn eventually<T>(within: Duration, mut attempt: impl FnMut() -> Result<T>) -
     }
 }
 
-/// A folder that is gone with its owner.
-pub struct Folder(PathBuf);
-
-impl Folder {
-    /// An empty one.
-    pub fn new(name: &str) -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("hotline-interop-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path)?;
-        Ok(Self(path))
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// A process that ends with its owner.
 struct Process(Child);
 

@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use std::process::{ChildStdin, Command, Stdio};
 use std::time::Duration;
 
-use crate::{Folder, Process, eventually, need, sound};
+use tempfile::TempDir;
+
+use crate::{Process, eventually, need, sound};
 
 /// A running phone; dropped, it is stopped.
 pub struct Linphone {
-    folder: Folder,
+    folder: TempDir,
     /// What it records into.
     heard: PathBuf,
     commands: ChildStdin,
@@ -39,7 +41,7 @@ impl Linphone {
     /// Starts it; it registers on its own and answers every call.
     pub fn start(setup: &Setup<'_>) -> Result<Self> {
         let program = need("linphonec", "linphone-cli")?;
-        let folder = Folder::new(&format!("linphone-{}", setup.transport))?;
+        let folder = tempfile::tempdir()?;
         let home = folder.path();
         std::fs::create_dir_all(home.join(".local/share/linphone"))?;
         hotline_phone::write_tone(&home.join("microphone.wav"), setup.tone_hz, 60)?;

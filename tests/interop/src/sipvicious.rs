@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::{Folder, Process, eventually, need};
+use crate::{Process, eventually, need};
 
 /// The longest run: its own limits end it before.
 const LONGEST: Duration = Duration::from_secs(90);
@@ -40,7 +40,7 @@ impl Attacker {
     /// # Errors
     /// The program is missing or does not end.
     pub fn password(self, target: SocketAddr, user: &str, words: &[String]) -> Result<Vec<(String, String)>> {
-        let folder = Folder::new(&format!("words-{user}"))?;
+        let folder = tempfile::tempdir()?;
         let list = folder.path().join("words");
         std::fs::write(&list, words.join("\n") + "\n")?;
         let list = list.display().to_string();
@@ -50,7 +50,7 @@ impl Attacker {
     /// The rows of the table that it prints.
     fn run(self, program: &str, target: SocketAddr, more: &[&str]) -> Result<Vec<(String, String)>> {
         let path = need(program, "sipvicious")?;
-        let folder = Folder::new(program)?;
+        let folder = tempfile::tempdir()?;
         let log = folder.path().join("log");
         let out = std::fs::File::create(&log)?;
         let own_port = UdpSocket::bind((self.0, 0))?.local_addr()?.port().to_string();

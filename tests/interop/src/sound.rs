@@ -18,7 +18,7 @@ mod tests {
 
     #[test]
     fn a_tone_is_heard_and_another_is_not() {
-        let folder = crate::Folder::new("sound").unwrap();
+        let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("tone.wav");
         write_tone(&file, 440, 1).unwrap();
         let (samples, rate) = growing_wav(&file);

@@ -335,25 +335,24 @@ fn days_from_1970(year: i64, month: i64, day: i64) -> i64 {
 mod tests {
     use super::*;
     use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+    use tempfile::TempDir;
 
-    struct Folder(PathBuf);
+    struct Files(TempDir);
 
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("media-node-tls-{name}-{}", std::process::id()));
-            std::fs::create_dir_all(&path).unwrap();
-            Self(path)
+    impl Files {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
         }
 
         fn write(&self, name: &str, text: &str) -> PathBuf {
-            let path = self.0.join(name);
+            let path = self.0.path().join(name);
             std::fs::write(&path, text).unwrap();
             path
         }
 
         fn settings(&self) -> StreamSettings {
             let mut settings = crate::config::Config::read("", &Default::default()).unwrap().sip.streams;
-            settings.tls = Some(TlsFiles { cert: self.0.join("cert.pem"), key: self.0.join("key.pem") });
+            settings.tls = Some(TlsFiles { cert: self.0.path().join("cert.pem"), key: self.0.path().join("key.pem") });
             settings
         }
 
@@ -367,12 +366,6 @@ mod tests {
         }
     }
 
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
-
     #[test]
     fn days_are_those_of_the_calendar() {
         for (date, days) in [((1970, 1, 1), 0), ((2000, 2, 29), 11_016), ((2024, 3, 1), 19_783), ((2100, 3, 1), 47_541)]
@@ -383,7 +376,7 @@ mod tests {
 
     #[test]
     fn a_certificate_says_when_it_ends_and_is_replaced_when_its_file_changes() {
-        let folder = Folder::new("reload");
+        let folder = Files::new();
         folder.issue(2045);
         let tls = Tls::load(&folder.settings()).unwrap().unwrap();
         assert_eq!(tls.not_after(), 2_371_939_200, "the first of March 2045");
@@ -399,7 +392,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named_with_its_remedy() {
-        let folder = Folder::new("wrong");
+        let folder = Files::new();
         let said = || Tls::load(&folder.settings()).err().unwrap().to_string();
         assert!(said().contains("sip.tls_cert: ") && said().contains("cannot be read"), "{}", said());
         folder.issue(2040);
@@ -420,7 +413,7 @@ mod tests {
 
     #[test]
     fn an_expired_certificate_is_used_with_a_warning() {
-        let folder = Folder::new("expired");
+        let folder = Files::new();
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["node.example".to_string()]).unwrap();
         params.not_before = date_time_ymd(1999, 1, 1);

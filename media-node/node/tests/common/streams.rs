@@ -14,6 +14,7 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
+use tempfile::TempDir;
 use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
 
@@ -21,15 +22,13 @@ use super::Running;
 
 /// A certificate and its key in files of their own.
 pub struct Certificate {
-    folder: PathBuf,
+    folder: TempDir,
 }
 
 impl Certificate {
     /// For 127.0.0.1 and the name `node.test`.
-    pub fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("media-node-cert-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let certificate = Self { folder };
+    pub fn new() -> Self {
+        let certificate = Self { folder: tempfile::tempdir().unwrap() };
         certificate.renew();
         certificate
     }
@@ -44,11 +43,11 @@ impl Certificate {
     }
 
     pub fn cert(&self) -> PathBuf {
-        self.folder.join("cert.pem")
+        self.folder.path().join("cert.pem")
     }
 
     pub fn key(&self) -> PathBuf {
-        self.folder.join("key.pem")
+        self.folder.path().join("key.pem")
     }
 
     fn der(&self) -> CertificateDer<'static> {
@@ -84,12 +83,6 @@ impl Certificate {
             stream.conn.complete_io(&mut stream.sock)?;
         }
         Ok(stream)
-    }
-}
-
-impl Drop for Certificate {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 

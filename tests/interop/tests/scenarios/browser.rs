@@ -15,9 +15,9 @@ fn url(node: &RunningNode, transport: Transport) -> Result<String> {
 }
 
 pub fn registers() -> Result<()> {
-    let node = RunningNode::start("node-register", "45400-45409", &rules("fang"))?;
+    let node = RunningNode::start("45400-45409", &rules("fang"))?;
     for transport in [Transport::Wss, Transport::Ws] {
-        let browser = Browser::start("register")?;
+        let browser = Browser::start()?;
         browser.register(&url(&node, transport)?, "fang")?;
         node.until("phones", 1)?;
         // A page that is loaded anew registers in its own place.
@@ -35,8 +35,8 @@ pub fn registers() -> Result<()> {
 }
 
 pub fn calls_a_menu() -> Result<()> {
-    let node = RunningNode::start("node-menu", "45410-45449", &rules("fang"))?;
-    let browser = Browser::start("menu")?;
+    let node = RunningNode::start("45410-45449", &rules("fang"))?;
+    let browser = Browser::start()?;
     browser.register(&url(&node, Transport::Wss)?, "fang")?;
     for by in ["rtp", "info"] {
         browser.ask("call", json!({"target": "sip:600@hotline", "hz": 700}))?;
@@ -53,8 +53,8 @@ pub fn calls_a_menu() -> Result<()> {
 pub fn is_called() -> Result<()> {
     let patience = Duration::from_secs(15);
     // With several workers the INVITE after the reload begins at any of them.
-    let node = RunningNode::start("node-called", "45450-45499", &rules("fang"))?;
-    let browser = Browser::start("called")?;
+    let node = RunningNode::start("45450-45499", &rules("fang"))?;
+    let browser = Browser::start()?;
     browser.register(&url(&node, Transport::Wss)?, "fang")?;
     node.run(async {
         let mut caller = softphone(udp(&node)?, 980).await?;

@@ -21,7 +21,7 @@ pub fn tls() -> Result<()> {
 }
 
 fn talks(transport: Transport, name: &str, sip_port: u16) -> Result<()> {
-    let node = RunningNode::start(&format!("node-{name}"), "45000-45099", &rules("linda"))?;
+    let node = RunningNode::start("45000-45099", &rules("linda"))?;
     let mut registrar = node.address(transport)?.to_string();
     if transport == Transport::Tls {
         // linphone's TLS does not find addresses in certificates, only names.

@@ -11,26 +11,27 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hotline_interop::{Folder, eventually};
+use hotline_interop::eventually;
+use tempfile::TempDir;
 
 /// A running node; dropped, it is stopped.
 pub struct RunningNode {
     runtime: tokio::runtime::Runtime,
     node: Option<Node>,
-    folder: Folder,
+    folder: TempDir,
 }
 
 impl RunningNode {
     /// Starts it with these rules, on free ports of the loopback; nobody needs an account.
-    pub fn start(name: &str, rtp_ports: &str, rules: &str) -> Result<Self> {
+    pub fn start(rtp_ports: &str, rules: &str) -> Result<Self> {
         let file = DecisionFile::read(rules, std::path::Path::new(".")).map_err(|e| anyhow::anyhow!("{e:?}"))?;
         let open = [("SIP_REGISTER_AUTH", "false"), ("SIP_WS_AUTH", "false"), ("SIP_WORKERS", "4")];
-        Self::start_with(name, rtp_ports, Source::File { file, path: None }, &open)
+        Self::start_with(rtp_ports, Source::File { file, path: None }, &open)
     }
 
     /// With these settings, as the environment has them.
-    pub fn start_with(name: &str, rtp_ports: &str, source: Source, more: &[(&str, &str)]) -> Result<Self> {
-        let folder = Folder::new(name)?;
+    pub fn start_with(rtp_ports: &str, source: Source, more: &[(&str, &str)]) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
         let key = rcgen::KeyPair::generate()?;
         let names = vec!["127.0.0.1".to_string(), "localhost".to_string()];
         let certificate = rcgen::CertificateParams::new(names)?.self_signed(&key)?;

@@ -30,7 +30,7 @@ pub fn both_ways() -> Result<()> {
     let port = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
     for transport in [Transport::Udp, Transport::Tcp] {
         let suffix = if transport == Transport::Tcp { ";transport=tcp" } else { "" };
-        let node = RunningNode::start("node-proxy", "45300-45399", &rules(&format!("sip:agent@{port}{suffix}")))?;
+        let node = RunningNode::start("45300-45399", &rules(&format!("sip:agent@{port}{suffix}")))?;
         let proxy = Kamailio::start_at(
             port,
             node.address(transport)?,

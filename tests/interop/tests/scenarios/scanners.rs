@@ -97,7 +97,7 @@ impl NodeCommands for Nothing {
 }
 
 /// A node with several workers, its functions, and the phone of the first user, registered from an address of its own.
-pub fn setup(name: &str, rtp_ports: &str) -> Result<(RunningNode, Arc<Functions>, Phone)> {
+pub fn setup(rtp_ports: &str) -> Result<(RunningNode, Arc<Functions>, Phone)> {
     let functions = Arc::new(Functions::default());
     let source = Source::Remote {
         decisions: functions.clone(),
@@ -106,7 +106,7 @@ pub fn setup(name: &str, rtp_ports: &str) -> Result<(RunningNode, Arc<Functions>
     };
     // Nobody is trusted: svwar calls from 127.0.0.1, whatever address it is told to take.
     let settings = [("SIP_WORKERS", "4"), ("SIP_TRUSTED", "10.99.99.99/32")];
-    let node = RunningNode::start_with(name, rtp_ports, source, &settings)?;
+    let node = RunningNode::start_with(rtp_ports, source, &settings)?;
     let phone = node.run(registered(udp(&node)?, ACCOUNTS[0]))?;
     Ok((node, functions, phone))
 }
@@ -191,7 +191,7 @@ impl Prober {
 }
 
 pub fn learn_nothing() -> Result<()> {
-    let (node, functions, phone) = setup("node-scanned", "45500-45549")?;
+    let (node, functions, phone) = setup("45500-45549")?;
     let target = udp(&node)?;
     for method in ["OPTIONS", "REGISTER", "INVITE"] {
         let found = ATTACKER.map(target, method)?;
@@ -244,7 +244,7 @@ fn same(what: &str, answers: [Result<String>; 3]) -> Result<String> {
 }
 
 pub fn guesses_in_vain() -> Result<()> {
-    let (node, _functions, mut phone) = setup("node-guessed", "45550-45599")?;
+    let (node, _functions, mut phone) = setup("45550-45599")?;
     let target = udp(&node)?;
     let words: Vec<String> = (0..60).map(|n| format!("word{n}")).collect();
     // A password that comes before the lock-out is found: the tool works.

@@ -44,7 +44,7 @@ struct WebAgent {
 
 impl WebAgent {
     fn start(hotline: &Hotline, hired: &Hired) -> Result<Self> {
-        let browser = Browser::start("live")?;
+        let browser = Browser::start()?;
         let account = (hotline.browsers(0)?.to_owned(), hired.sip_user.clone(), hired.sip_password.clone());
         let session = Arc::new(hired.sign_in(hotline)?);
         let agent = Self { browser, session, account };
