@@ -307,10 +307,15 @@ impl Entry {
 
 /// Begins with a file: its header, and what an earlier process had sent of it.
 fn open(path: &Path, spool: &Spool, chunk_frames: u32) -> Result<Option<Entry>, String> {
+    // Before it is read: what is written afterwards must not make it look torn.
+    let closed = spool.state(path).is_none_or(|state| state.closed.is_some());
     let mut front = Vec::new();
-    read_file(path, 0, &mut front, 80 * 1024)?;
+    match read_file(path, 0, &mut front, 80 * 1024) {
+        // A recording that has just begun may have no file yet.
+        Err(_) if !closed => return Ok(None),
+        read => read?,
+    };
     let Some((header, length)) = SpoolHeader::read(&front).map_err(|error| error.to_string())? else {
-        let closed = spool.state(path).is_none_or(|state| state.closed.is_some());
         return if closed { Err("torn within its header".into()) } else { Ok(None) };
     };
     let channels =

@@ -62,12 +62,17 @@ struct Live {
 
 impl Live {
     fn start(scratch: &Scratch) -> Live {
+        let mut live = Live::begun(scratch);
+        live.append(&header(2).to_bytes());
+        live
+    }
+
+    /// Known, and not written yet.
+    fn begun(scratch: &Scratch) -> Live {
         let spool = Spool::open(&scratch.0, u64::MAX, 0).unwrap();
         let path = scratch.0.join("call.spool");
         assert!(spool.begin(&path));
-        let mut live = Live { spool, path, frame: 0 };
-        live.append(&header(2).to_bytes());
-        live
+        Live { spool, path, frame: 0 }
     }
 
     fn append(&mut self, bytes: &[u8]) {
@@ -95,6 +100,23 @@ impl Live {
 
 fn expected(frames: std::ops::Range<u32>) -> Vec<u8> {
     frames.flat_map(|frame| [frame as u8; 320]).collect()
+}
+
+#[test]
+fn a_recording_that_has_just_begun_is_not_taken_for_a_torn_one() {
+    let scratch = Scratch::new();
+    let mut live = Live::begun(&scratch);
+    let (mut store, mut uploader) = (Store::default(), Uploader::new(live.spool.clone(), CONFIG));
+    assert_eq!((store.run(&mut uploader), uploader.pending()), (vec![], 1), "there is no file yet");
+    let header = header(2).to_bytes();
+    let (front, rest) = header.split_at(5);
+    live.append(front);
+    assert_eq!((store.run(&mut uploader), uploader.pending()), (vec![], 1), "half of its header is there");
+    live.append(rest);
+    live.speak(5, 0);
+    live.end();
+    store.run(&mut uploader);
+    assert_eq!((store.manifest().complete, store.audio()), (true, expected(0..5)));
 }
 
 #[test]
