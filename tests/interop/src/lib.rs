@@ -11,7 +11,7 @@ pub mod sipvicious;
 pub mod sound;
 
 use anyhow::{Result, bail};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
