@@ -195,6 +195,7 @@ async fn caller(nth: usize, node: std::net::SocketAddr, over: Arc<AtomicBool>, c
         // A node that died says nothing: then the caller gives up.
         if phone.wait_ended(Duration::from_secs(120)).await.is_err() {
             let _ = phone.hangup().await;
+            phone.wait_ended(Duration::from_secs(1)).await?;
         }
         // Nobody dials again within a blink.
         tokio::time::sleep(Duration::from_millis(200)).await;
